@@ -1,0 +1,164 @@
+"""FASA itself: virtual features from class statistics, drawn as often as held-out data says they help.
+
+Shapes: K foreground classes, D embedding width, P foreground embeddings, M virtual features, G groups.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from fasa.augmenter import Augmenter, Virtual
+from fasa.class_stats import ClassMoments
+from fasa.grouping import MeanShiftGroups
+
+UNGROUPED = -1
+
+
+def inverse_frequency(counts: Tensor, scale: float = 1.0, power: float = 1.0) -> Tensor:
+    """p_c = clamp(scale * ((1 / n_c) / sum_j 1 / n_j) ** power, 0, 1), 0 where n_c = 0 (appendix B.1)."""
+    inverse = torch.where(counts > 0, 1 / counts.double(), 0.0)
+    return (scale * (inverse / inverse.sum()) ** power).clamp(0, 1).where(counts > 0, 0.0).float()
+
+
+def uniform(counts: Tensor, scale: float = 1.0) -> Tensor:
+    """p_c = clamp(scale / K, 0, 1) for every class (appendix B.1)."""
+    return torch.full(counts.shape, min(scale / len(counts), 1.0), device=counts.device)
+
+
+def group_mean(x: Tensor, groups: Tensor, valid: Tensor) -> Tensor:
+    """The mean of `x`, (K,), over the valid members of each class's group, (K,); NaN where there are none."""
+    valid = valid & (groups != UNGROUPED)
+    total = x.new_zeros(len(x)).index_add_(0, groups[valid], x[valid])
+    n = x.new_zeros(len(x)).index_add_(0, groups[valid], torch.ones_like(x[valid]))
+    return torch.where(groups == UNGROUPED, torch.nan, (total / n)[groups.clamp(min=0)])
+
+
+class FASA(Augmenter):
+    """Feature augmentation and sampling adaptation (main paper, sec. 3; appendix B).
+
+    In every step each seen class is drawn with its probability p_c, and a drawn class gives one virtual
+    feature ``mean_c + sqrt(var_c) * eps``, ``eps ~ N(0, I)``, for `fc_cls` alone. After every adaptation
+    pass a group of classes whose mean held-out loss fell gets ``p <- min(1, up * p)``, one whose loss
+    rose ``p <- down * p``; the first pass only records.
+
+    Differs from the released code: Mean-shift (as the appendix says) instead of affinity propagation on
+    a distance, a mean instead of a summed loss per group, classes never seen are left out, statistics
+    and random numbers are exact on resume. Every rank holds the same state and draws on its own.
+
+    Args:
+        num_classes, width: K and D.
+        initial: ``"inverse"`` or ``"uniform"`` initial probabilities.
+        prob_scale, power: of the initial probabilities; with 1 about one virtual feature an iteration
+            in all, right for the paper's 200,000 iterations.
+        momentum: of the class moments.
+        up, down: factors of the adaptation.
+        level: ``"group"`` or ``"class"`` (appendix B.3).
+        groups: how class means are grouped.
+        loss_weight: of the virtual features' cross-entropy.
+        warmup: iterations before the first draw (the paper: an epoch); moments are gathered from the start.
+        seed: of the draws.
+
+    Attributes (all of them in the checkpoint):
+        probability, class_loss: (K,) float32; class_loss is NaN where not measured yet.
+        groups: (K,) int64, -1 for classes without a group.
+        drawn: (K,) int64, the virtual features of each class so far, on this rank.
+        iteration, adaptations: () int64.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        width: int,
+        initial: str = "inverse",
+        prob_scale: float = 1.0,
+        power: float = 1.0,
+        momentum: float = 0.1,
+        up: float = 1.1,
+        down: float = 0.9,
+        level: str = "group",
+        groups: dict | None = None,
+        loss_weight: float = 0.1,
+        warmup: int = 0,
+        seed: int = 0,
+    ):
+        super().__init__(num_classes, width)
+        if initial not in ("inverse", "uniform") or level not in ("group", "class"):
+            raise ValueError(f"FASA: initial={initial!r} (inverse, uniform), level={level!r} (group, class)")
+        self.initial, self.prob_scale, self.power = initial, prob_scale, power
+        self.up, self.down, self.level, self.group = up, down, level, MeanShiftGroups(**(groups or {}))
+        self.loss_weight, self.warmup, self.seed = loss_weight, warmup, seed
+        self.moments = ClassMoments(num_classes, width, momentum)
+        self.register_buffer("probability", torch.full((num_classes,), torch.nan))
+        self.register_buffer("class_loss", torch.full((num_classes,), torch.nan))
+        self.register_buffer("groups", torch.full((num_classes,), UNGROUPED))
+        self.register_buffer("drawn", torch.zeros(num_classes, dtype=torch.int64))
+        self.register_buffer("iteration", torch.tensor(0))
+        self.register_buffer("adaptations", torch.tensor(0))
+
+    def initialise(self, counts: Tensor) -> None:
+        """Set the initial probabilities from instance counts, (K,), of the data trained on.
+
+        Everything else but the moments starts anew: a row that branches from a warm-up takes its moments,
+        never its probabilities.
+        """
+        if len(counts) != self.num_classes:
+            raise ValueError(f"FASA: {len(counts)} counts for {self.num_classes} classes")
+        counts = torch.as_tensor(counts, device=self.probability.device)
+        if self.initial == "inverse":
+            self.probability.copy_(inverse_frequency(counts, self.prob_scale, self.power))
+        else:
+            self.probability.copy_(uniform(counts, self.prob_scale))
+        self.class_loss.fill_(torch.nan)
+        self.groups.fill_(UNGROUPED)
+        for counter in (self.drawn, self.iteration, self.adaptations):
+            counter.zero_()
+
+    @torch.no_grad()
+    def virtual(self, z: Tensor, labels: Tensor) -> Virtual:
+        """Update the moments with `z`, (P, D), of `labels`, (P,), and draw; float32 whatever `z` is."""
+        self.moments.update(z, labels)
+        self.iteration += 1
+        if self.iteration <= self.warmup:
+            return super().virtual(z, labels)
+        if self.probability.isnan().any():
+            raise RuntimeError("FASA draws before it knows the class counts: call initialise(counts)")
+        generator = self._generator()
+        device = self.probability.device
+        chance = torch.rand(self.num_classes, device=device, generator=generator)
+        chosen = ((chance < self.probability) & self.moments.seen).nonzero().squeeze(1)
+        eps = torch.randn(len(chosen), self.width, device=device, generator=generator)
+        self.drawn[chosen] += 1
+        features = self.moments.mean[chosen] + self.moments.var[chosen].sqrt() * eps
+        return Virtual(features, chosen, torch.ones_like(eps[:, 0]))
+
+    def _generator(self) -> torch.Generator:
+        # Seeded anew from (seed, rank, iteration): a resumed run draws what an unbroken one would have.
+        rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+        seed = hash((self.seed, rank, self.iteration.item()))  # of integers: the same in every process
+        return torch.Generator(self.probability.device).manual_seed(seed % 2**63)
+
+    @torch.no_grad()
+    def adapt(self, signal: Tensor) -> None:
+        """Regroup the classes, compare `signal`, (K,), with the last one, and move the probabilities.
+
+        A group's signal is the mean over its members measured in both passes, old and new under the new
+        membership; a group without such a member keeps its probabilities.
+        """
+        signal = signal.to(self.class_loss)
+        self._regroup()
+        groups = self.groups
+        if self.level == "class":
+            groups = torch.where(groups == UNGROUPED, groups, torch.arange(len(groups), device=groups.device))
+        both = ~(signal.isnan() | self.class_loss.isnan())
+        change = group_mean(signal, groups, both) - group_mean(self.class_loss, groups, both)
+        self.probability.mul_(torch.where(change < 0, self.up, 1.0).where(~(change > 0), self.down))
+        self.probability.clamp_(max=1.0)
+        self.class_loss.copy_(torch.where(signal.isnan(), self.class_loss, signal))
+        self.adaptations += 1
+
+    def _regroup(self) -> None:
+        seen = self.moments.seen
+        self.groups.fill_(UNGROUPED)
+        if seen.any():
+            ids = self.group(self.moments.mean[seen].cpu().numpy())
+            self.groups[seen] = torch.as_tensor(ids, device=seen.device)

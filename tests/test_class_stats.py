@@ -1,0 +1,79 @@
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.testing import assert_close
+
+from fasa.class_stats import ClassMoments, batch_moments
+
+K, D = 7, 3
+
+
+def test_batch_moments_equal_torch():
+    z, labels = torch.randn(50, D), torch.randint(0, K, (50,))
+    classes, n, mean, var = batch_moments(z, labels, K)
+    assert torch.equal(classes, labels.unique())
+    for i, c in enumerate(classes):
+        mine = z[labels == c]
+        assert n[i] == len(mine)
+        assert_close(mean[i], mine.mean(0))
+        assert_close(var[i], mine.var(0), equal_nan=True)
+
+
+def test_variance_keeps_its_digits_far_from_zero():
+    z = (torch.randn(1000, 1, dtype=torch.float64) + 1e4).float()
+    *_, var = batch_moments(z, torch.zeros(1000, dtype=torch.int64), 1)
+    assert_close(var, z.double().var(0)[None].float(), rtol=1e-4, atol=0)
+
+
+def test_one_sample_leaves_the_variance_alone():
+    moments = ClassMoments(K, D, momentum=0.5)
+    moments.update(torch.tensor([[1.0, 2, 3]]), torch.tensor([4]))
+    assert moments.seen.nonzero().tolist() == [[4]] and not moments.spread.any()
+    assert moments.mean[4].tolist() == [1, 2, 3] and (moments.var == 0).all()
+    moments.update(torch.tensor([[1.0, 2, 3], [3, 2, 1]]), torch.tensor([4, 4]))
+    assert moments.var[4].tolist() == [2, 0, 2]  # the first variance initialises, though the mean is older
+    moments.update(torch.tensor([[9.0, 9, 9]]), torch.tensor([4]))
+    assert moments.var[4].tolist() == [2, 0, 2]
+
+
+def test_empty_batch_changes_nothing():
+    moments = ClassMoments(K, D)
+    moments.update(torch.randn(20, D), torch.randint(0, K, (20,)))
+    before = {name: value.clone() for name, value in moments.state_dict().items()}
+    moments.update(torch.zeros(0, D), torch.zeros(0, dtype=torch.int64))
+    assert all(torch.equal(before[name], value) for name, value in moments.state_dict().items())
+
+
+def test_no_gradient_into_the_bank():
+    moments = ClassMoments(K, D)
+    moments.update(torch.randn(20, D, requires_grad=True), torch.randint(0, K, (20,)))
+    assert not moments.mean.requires_grad
+
+
+def batches(rank: int, step: int):
+    generator = torch.Generator().manual_seed(100 * rank + step)
+    size = 0 if (rank, step) == (1, 2) else 9 + rank  # one rank has an empty batch once
+    labels = torch.randint(0, K, (size,), generator=generator)
+    return torch.randn(size, D, generator=generator, dtype=torch.float64) + labels[:, None], labels
+
+
+def train_rank(rank: int, world: int, store: str, out: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+    moments = ClassMoments(K, D).double()
+    for step in range(5):
+        moments.update(*batches(rank, step))
+    torch.save(moments.state_dict(), f"{out}/{rank}.pth")
+    dist.destroy_process_group()
+
+
+def test_ranks_agree_with_one_process_on_all_data(tmp_path):
+    world = 2
+    mp.spawn(train_rank, (world, str(tmp_path / "store"), str(tmp_path)), nprocs=world)
+    ranks = [torch.load(tmp_path / f"{rank}.pth", weights_only=True) for rank in range(world)]
+    whole = ClassMoments(K, D).double()
+    for step in range(5):
+        z, labels = zip(*(batches(rank, step) for rank in range(world)), strict=True)
+        whole.update(torch.cat(z), torch.cat(labels))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(ranks[0][name], ranks[1][name])
+        assert_close(ranks[0][name], value)

@@ -1,0 +1,220 @@
+import hashlib
+import json
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+from lvis import LVIS, LVISEval, LVISResults
+from PIL import Image
+from pycocotools import mask as rle
+from pycocotools.coco import COCO
+
+from fasa.data import alphabet, glyphs
+from fasa.errors import UserError
+
+SMALL = {
+    "seed": 5,
+    "classes": 12,
+    "images": {"train": 130, "adapt": 3, "val": 6},
+    "objects": (2, 5),
+    "exponent": 3.0,
+    "pairs": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data") / "glyphs"
+    glyphs.render(root, **SMALL)
+    return root
+
+
+@pytest.fixture(scope="module")
+def parts(root):
+    return {part: json.loads((root / "annotations" / f"{part}.json").read_text()) for part in glyphs.PARTS}
+
+
+def digests(root):
+    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in root.rglob("*.*")}
+
+
+def test_same_settings_give_the_same_bytes_and_replace_the_old_set(root, tmp_path):
+    small = SMALL | {"images": {"train": 10, "adapt": 1, "val": 1}}
+    for folder, settings in (("a", small), ("b", small | {"seed": 6}), ("b", small)):
+        glyphs.render(tmp_path / folder, **settings)
+    first, second = digests(tmp_path / "a"), digests(tmp_path / "b")
+    assert first == second and len(first) == 15
+    glyphs.render(tmp_path / "c", **small | {"seed": 6})
+    assert all(digests(tmp_path / "c")[name] != digest for name, digest in first.items())
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", "c"}
+
+
+def test_files_are_as_annotated(root, parts):
+    for part, content in parts.items():
+        assert len(content["images"]) == SMALL["images"][part] == len(list((root / part).iterdir()))
+        for image in content["images"]:
+            assert image["coco_url"] == image["file_name"] == f"{part}/{image['id']:06d}.png"
+            with Image.open(root / image["file_name"]) as picture:
+                assert (picture.width, picture.height) == (image["width"], image["height"]) == (128, 128)
+                assert picture.mode == "RGB"
+
+
+def by_image(content):
+    images = defaultdict(list)
+    for annotation in content["annotations"]:
+        images[annotation["image_id"]].append(annotation)
+    return images
+
+
+def test_masks_areas_boxes_and_polygons_agree(parts):
+    for content in parts.values():
+        assert [a["id"] for a in content["annotations"]] == list(range(1, len(content["annotations"]) + 1))
+        for annotations in by_image(content).values():
+            masks = [rle.decode(a["segmentation"]) for a in annotations]
+            assert np.sum(masks, axis=0).max() == 1  # what one object shows, no other does
+            for annotation, mask in zip(annotations, masks, strict=True):
+                assert annotation["area"] == mask.sum() == rle.area(annotation["segmentation"]) > 0
+                ys, xs = np.nonzero(mask)
+                box = [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]
+                assert annotation["bbox"] == box
+                rings = rle.merge(rle.frPyObjects(annotation["polygons"], 128, 128))
+                np.testing.assert_array_equal(rle.decode(rings), mask)
+
+
+def test_lvis_and_coco_load_it_with_equal_areas(root):
+    path = str(root / "annotations" / "val.json")
+    for content in (LVIS(path), COCO(path)):
+        assert len(content.cats) == 12 and len(content.imgs) == 6
+        for annotation in content.anns.values():
+            mask = (
+                content.ann_to_mask(annotation)
+                if isinstance(content, LVIS)
+                else content.annToMask(annotation)
+            )
+            assert mask.sum() == annotation["area"]
+
+
+def test_lvis_gives_perfect_detections_full_marks_and_counts_false_ones(root, parts, monkeypatch):
+    monkeypatch.setattr(np, "float", float, raising=False)  # lvis 0.5.3 was written for NumPy 1
+    truth = LVIS(str(root / "annotations" / "val.json"))
+    keys = ("image_id", "category_id", "bbox", "segmentation")
+    perfect = [{key: a[key] for key in keys} | {"score": 0.9} for a in parts["val"]["annotations"]]
+    wrong = [d | {"category_id": d["category_id"] % 12 + 1, "score": 1.0} for d in perfect]
+    for detections, full in ((perfect, True), (perfect + wrong, False)):
+        evaluation = LVISEval(truth, LVISResults(truth, detections), "segm")
+        evaluation.run()
+        assert (evaluation.get_results()["AP"] == pytest.approx(1)) == full
+
+
+def test_counts_and_frequency_groups_are_those_of_train(parts):
+    train = parts["train"]["annotations"]
+    assert parts["train"]["categories"] == parts["adapt"]["categories"] == parts["val"]["categories"]
+    groups = set()
+    for category in parts["val"]["categories"]:
+        mine = [a for a in train if a["category_id"] == category["id"]]
+        images = len({a["image_id"] for a in mine})
+        assert category["instance_count"] == len(mine) >= 1
+        assert category["image_count"] == images
+        assert category["frequency"] == ("r" if images <= 10 else "c" if images <= 100 else "f")
+        groups.add(category["frequency"])
+    assert groups == {"r", "c", "f"}
+    assert [c["id"] for c in parts["val"]["categories"]] == list(range(1, 13))
+
+
+def test_val_and_adapt_are_balanced(parts):
+    for part in ("val", "adapt"):
+        counts = Counter(a["category_id"] for a in parts[part]["annotations"])
+        counts = [counts[k] for k in range(1, 13)]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_every_absent_class_is_a_negative(parts):
+    for content in parts.values():
+        present = by_image(content)
+        for image in content["images"]:
+            shown = {a["category_id"] for a in present[image["id"]]}
+            assert image["neg_category_ids"] == sorted({*range(1, 13)} - shown)
+            assert image["not_exhaustive_category_ids"] == []
+
+
+def test_categories_tell_name_look_alikes_and_company(parts):
+    categories = {c["id"]: c for c in parts["train"]["categories"]}
+    company = {k: c["cooccurs_with"] for k, c in categories.items() if c["cooccurs_with"]}
+    assert len(company) == 4 and all(company[partner] == k != partner for k, partner in company.items())
+    for category in categories.values():
+        (character,) = category["synonyms"]
+        assert category["synset"] == f"{category['name']}.u.{ord(character):04x}"
+        assert category["name"] == alphabet.class_name(character)
+        assert category["script"] == alphabet.script(character)
+        assert category["base"] == alphabet.class_name(alphabet.base(character))
+    shared = Counter()
+    for annotations in by_image(parts["train"]).values():
+        labels = {a["category_id"] for a in annotations}
+        shared.update(k for k in labels if company.get(k) in labels)
+    for k, partner in company.items():
+        assert shared[k] >= int(0.6 * min(categories[j]["instance_count"] for j in (k, partner))) - 1
+
+
+def test_as_many_classes_as_lvis(tmp_path):
+    glyphs.render(
+        tmp_path / "glyphs",
+        seed=0,
+        classes=1203,
+        image_size=192,
+        images={"train": 61, "adapt": 1, "val": 1},
+        objects=(20, 20),
+        object_size=(12, 16),
+    )
+    content = json.loads((tmp_path / "glyphs" / "annotations" / "train.json").read_text())
+    assert len({a["category_id"] for a in content["annotations"]}) == len(content["categories"]) == 1203
+    present = by_image(content)
+    for image in content["images"]:
+        negatives = set(image["neg_category_ids"])
+        assert len(negatives) == 200 and not negatives & {a["category_id"] for a in present[image["id"]]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"classes": 5000}, r"data\.classes: is 5000; choose 1 to 1\d\d\d"),
+        ({"images": {"train": 2, "adapt": 1, "val": 1}}, r"data\.images\.train: \d+ objects .* 12 classes"),
+        ({"images": {"train": 5, "val": 1}}, r"data\.images: must be numbers for train, adapt, val"),
+        ({"images": {"train": 5, "adapt": 0, "val": 1}}, r"data\.images: must be"),
+        ({"objects": (5, 3)}, r"data\.objects: must be \[fewest, most\]"),
+        ({"objects": (0, 3)}, r"data\.objects: must be"),
+        ({"objects": (60, 60)}, r"data\.objects: 60 objects of 28 to 60 pixels do not fit an image of 128"),
+        ({"object_size": (60, 28)}, r"data\.object_size: must be \[smallest, largest\]"),
+        ({"object_size": (28, 500)}, r"data\.object_size: must be at most data\.image_size, 128"),
+        ({"exponent": -1}, r"data\.exponent: must be"),
+        ({"pairs": 7}, r"data\.pairs: must be 0 to 6"),
+        ({"together": 1.5}, r"data\.together: must be a share"),
+    ],
+)
+def test_settings_that_cannot_be_met_are_refused_and_leave_nothing(wrong, message, tmp_path):
+    with pytest.raises(UserError, match=message) as error:
+        glyphs.render(tmp_path / "glyphs", **SMALL | wrong)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_render_leaves_the_earlier_set(tmp_path, monkeypatch):
+    small = SMALL | {"images": {"train": 10, "adapt": 1, "val": 1}}
+    glyphs.render(tmp_path / "glyphs", **small)
+    before = digests(tmp_path)
+    (tmp_path / ".glyphs.partial").mkdir()  # of a process that was killed
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(glyphs, "_categories", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        glyphs.render(tmp_path / "glyphs", **small | {"seed": 1})
+    assert digests(tmp_path) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["glyphs"]
+
+
+def test_a_folder_of_something_else_is_not_replaced(tmp_path):
+    (tmp_path / "thesis.tex").write_text("...")
+    with pytest.raises(UserError, match="is not a folder of this data set"):
+        glyphs.render(tmp_path, **SMALL)
+    assert (tmp_path / "thesis.tex").exists()

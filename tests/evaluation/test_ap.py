@@ -1,0 +1,230 @@
+"""Against lvis-api on random federated data, and by hand."""
+
+import copy
+import json
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lvis import LVIS, LVISEval, LVISResults
+
+from fasa.errors import UserError
+from fasa.evaluation import average_precision, evaluate
+
+pytestmark = pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated")  # lvis-api logs with it
+
+
+class InMemoryLVIS(LVIS):
+    def _load_json(self, content):
+        return copy.deepcopy(content)
+
+
+def lvis_api(gt, detections, iou_type):
+    """(K, T) AP and the summary of lvis-api, both in its own units: 1, and -1 for not measured."""
+    dropped = (
+        "bbox" if iou_type == "segm" else "segmentation"
+    )  # else it takes the area of the box for that of the mask
+    detections = [{k: v for k, v in d.items() if k != dropped} for d in detections]
+    gt = InMemoryLVIS(gt)
+    with mock.patch.object(np, "float", float, create=True):
+        reference = LVISEval(gt, LVISResults(gt, detections), iou_type)
+        reference.params.area_rng, reference.params.area_rng_lbl = [[0, 1e10]], ["all"]
+        reference.evaluate()
+        reference.accumulate()
+    names = {"AP": {}, "AP50": {"iou_thr": 0.5}, "AP75": {"iou_thr": 0.75}}
+    names |= {f"AP{group}": {"freq_group_idx": i} for i, group in enumerate("rcf")}
+    summary = {name: reference._summarize("ap", **choice) for name, choice in names.items()}
+    return reference.eval["precision"][..., 0].mean(axis=1).T, summary
+
+
+def assert_equals_lvis_api(gt, detections, iou_type):
+    result = evaluate(gt, detections, iou_type)
+    ap = average_precision(result.matches, np.ones((1, len(gt["images"]))))[0]
+    expected_ap, expected_summary = lvis_api(gt, detections, iou_type)
+    np.testing.assert_allclose(np.where(np.isnan(ap), -1, ap), expected_ap, rtol=0, atol=1e-12)
+    for name, value in expected_summary.items():
+        expected = np.nan if value == -1 else 100 * value
+        np.testing.assert_allclose(result.summary[name], expected, rtol=0, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_images=st.integers(1, 6),
+    n_classes=st.integers(1, 6),
+    most_detections=st.integers(1, 60),
+)
+def test_equals_lvis_api(make_federated, iou_type, seed, n_images, n_classes, most_detections):
+    gt, detections = make_federated(seed, n_images, n_classes, most_detections)
+    if detections:  # lvis-api fails on none
+        assert_equals_lvis_api(gt, detections, iou_type)
+
+
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_lvis_api_where_the_cap_cuts_through_equal_scores(make_federated, iou_type, seed):
+    gt, detections = make_federated(seed, n_images=2, n_classes=3, most_detections=900)
+    assert max(sum(d["image_id"] == image["id"] for d in detections) for image in gt["images"]) > 300
+    assert_equals_lvis_api(gt, detections, iou_type)
+
+
+def square_world(n_objects=2, **image):
+    """One image with objects of class 1 on the diagonal; a class 2 of which nothing is known."""
+    image = {"neg_category_ids": [], "not_exhaustive_category_ids": [], **image}
+    corners = [40 * i for i in range(n_objects)]
+    return {
+        "images": [{"id": 1, "height": 400, "width": 400, **image}],
+        "categories": [{"id": 1, "frequency": "r"}, {"id": 2, "frequency": "f"}],
+        "annotations": [
+            {
+                "id": i + 1,
+                "image_id": 1,
+                "category_id": 1,
+                "bbox": [c, c, 30, 30],
+                "area": 900,
+                "segmentation": [[c, c, c + 30, c, c + 30, c + 30, c, c + 30]],
+            }
+            for i, c in enumerate(corners)
+        ],
+    }
+
+
+def box(x, y, score, category_id=1):
+    return {"image_id": 1, "category_id": category_id, "bbox": [x, y, 30, 30], "score": score}
+
+
+HIT_MISS_HIT = [box(0, 0, 0.9), box(200, 0, 0.8), box(40, 40, 0.7)]
+
+
+def test_by_hand():
+    result = evaluate(square_world(), HIT_MISS_HIT, "bbox")
+    expected = 100 * (51 * 1 + 50 * 2 / 3) / 101  # precision 1 up to recall 0.5, then 2 / 3
+    assert result.summary["AP"] == pytest.approx(expected)
+    assert result.summary["APr"] == result.summary["AP50"] == result.summary["AP"]
+    assert np.isnan(result.summary["APf"])
+    assert result.per_class == pytest.approx([expected, np.nan], nan_ok=True)
+
+
+def test_equals_lvis_api_where_every_recall_point_is_met_exactly():
+    """k / 100 and linspace(0, 1, 101)[k] are not always the same float: precision drops right behind each."""
+    gt = square_world(n_objects=100, neg_category_ids=[2])
+    hits = [box(40 * i, 40 * i, 1 - i / 100) for i in range(100)]
+    misses = [box(4000, 0, 1 - i / 100 - 0.005) for i in range(100)]
+    assert_equals_lvis_api(gt, hits + misses, "bbox")
+
+
+def test_unmatched_detections_of_a_class_that_is_not_exhaustively_annotated_are_ignored():
+    gt = square_world(not_exhaustive_category_ids=[1])
+    assert evaluate(gt, HIT_MISS_HIT, "bbox").summary["AP"] == pytest.approx(100)
+
+
+def test_a_detection_counts_only_where_its_class_is_annotated_or_negative():
+    gt = square_world()
+    gt["images"].append(gt["images"][0] | {"id": 2})
+    elsewhere = box(0, 0, 1.0) | {"image_id": 2}
+    assert evaluate(gt, [*HIT_MISS_HIT, elsewhere], "bbox").summary == pytest.approx(
+        evaluate(gt, HIT_MISS_HIT, "bbox").summary, nan_ok=True
+    )
+    gt["images"][1]["neg_category_ids"] = [1]
+    expected = 100 * 0.5  # miss, hit, miss, hit: precision 2 / 4 at the last, 1 / 2 before
+    assert evaluate(gt, [*HIT_MISS_HIT, elsewhere], "bbox").summary["AP"] == pytest.approx(expected)
+
+
+def test_only_the_best_300_of_an_image_take_part():
+    others = [box(200, 0, 0.9, category_id=2)] * 299
+    hit, worse_hit, equal_miss = box(0, 0, 0.8), box(40, 40, 0.7), box(200, 0, 0.8)
+    for two, expected in [
+        ([hit, worse_hit], 51 / 101),
+        ([worse_hit, hit], 51 / 101),
+        ([hit, equal_miss], 51 / 101),  # of equal scores the first
+        ([equal_miss, hit], 0),
+    ]:
+        assert evaluate(square_world(), others + two, "bbox").summary["AP"] == pytest.approx(100 * expected)
+        assert_equals_lvis_api(square_world(), others + two, "bbox")
+
+
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+def test_no_detections_give_0(iou_type):
+    result = evaluate(square_world(), [], iou_type)
+    assert result.summary["AP"] == 0
+    assert result.per_class == pytest.approx([0, np.nan], nan_ok=True)
+
+
+def test_the_box_of_a_mask_does_not_matter_for_masks(make_federated):
+    gt, detections = make_federated(5)
+    without = [{k: v for k, v in d.items() if k != "bbox"} for d in detections]
+    assert evaluate(gt, detections).summary == pytest.approx(
+        evaluate(gt, without).summary, abs=0, nan_ok=True
+    )
+
+
+def test_reads_paths_and_every_kind_of_segmentation(make_federated, tmp_path):
+    gt, detections = make_federated(6)
+    expected = evaluate(gt, detections).summary
+    as_text = [
+        d | {"segmentation": d["segmentation"] | {"counts": d["segmentation"]["counts"].decode()}}
+        for d in detections
+    ]
+    (tmp_path / "gt.json").write_text(json.dumps(gt))
+    (tmp_path / "detections.json").write_text(json.dumps(as_text))
+    assert evaluate(tmp_path / "gt.json", str(tmp_path / "detections.json")).summary == pytest.approx(
+        expected, abs=0, nan_ok=True
+    )
+
+    world = square_world(n_objects=1)
+    # uncompressed: lengths of runs down the columns, zeros first
+    runs = {"size": [400, 400], "counts": [0, *[30, 370] * 29, 30, 370 + 400 * 370]}
+    for ground_truth in (world["annotations"][0]["segmentation"], runs):
+        world["annotations"][0]["segmentation"] = ground_truth
+        assert evaluate(world, [box(0, 0, 1.0) | {"segmentation": runs}]).summary["AP"] == pytest.approx(100)
+
+
+def wrong(**change):
+    return [box(0, 0, 0.9) | change]
+
+
+@pytest.mark.parametrize(
+    ("detections", "message"),
+    [
+        (wrong(score=float("nan")), "detections: entry 0 has score nan"),
+        (wrong(image_id=7), "detections: image id 7 is not among"),
+        (wrong(category_id=9), "detections: category id 9 is not among"),
+        (wrong(bbox=[0, 0, float("inf"), 1]), "detections: image 1: bbox"),
+        ([{"image_id": 1}], "detections: every entry needs the fields image_id, category_id, score, bbox"),
+        ({"results": []}, "detections: a list is needed, not a dict"),
+    ],
+)
+def test_bad_detections_say_what_is_wrong(detections, message):
+    with pytest.raises(UserError, match=message) as error:
+        evaluate(square_world(), detections, "bbox")
+    assert "\n" not in str(error.value)
+
+
+def test_a_mask_of_another_size_says_so():
+    for segmentation in ({"size": [200, 200], "counts": "PoS1"}, None):
+        with pytest.raises(
+            UserError, match=r"detections: image 1: segmentation is no RLE of the image's \[400, 400\]"
+        ):
+            evaluate(square_world(), wrong(segmentation=segmentation))
+
+
+def test_files_cut_short_or_missing_and_annotations_of_another_format_say_so(tmp_path):
+    cut = tmp_path / "detections.json"
+    cut.write_text(json.dumps(HIT_MISS_HIT)[:-20])
+    with pytest.raises(UserError, match=r"detections\.json: not JSON, or cut short"):
+        evaluate(square_world(), cut, "bbox")
+    with pytest.raises(UserError, match=r"gone\.json: No such file"):
+        evaluate(tmp_path / "gone.json", [], "bbox")
+    gt = square_world()
+    with pytest.raises(UserError, match="ground truth: no 'categories'"):
+        evaluate({"images": gt["images"], "annotations": []}, [], "bbox")
+    del gt["images"][0]["neg_category_ids"]
+    with pytest.raises(
+        UserError, match="ground truth: images: every entry needs the fields .*neg_category_ids"
+    ):
+        evaluate(gt, [], "bbox")
+    with pytest.raises(UserError, match="iou_type 'mask' is unknown"):
+        evaluate(gt, [], "mask")

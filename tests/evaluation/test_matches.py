@@ -1,0 +1,66 @@
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+
+from fasa.errors import UserError
+from fasa.evaluation import Matches, match
+
+
+def test_saved_matches_are_the_same_when_loaded_and_the_same_bytes_when_saved_again(make_federated, tmp_path):
+    matches = match(*make_federated(1))
+    assert matches.matched.any() and not matches.exhaustive.all()
+    matches.save(tmp_path / "first.npz")
+    loaded = Matches.load(tmp_path / "first.npz")
+    for field in dataclasses.fields(Matches):
+        expected = getattr(matches, field.name)
+        np.testing.assert_array_equal(getattr(loaded, field.name), expected)
+        assert getattr(loaded, field.name).dtype == expected.dtype
+    loaded.save(tmp_path / "second.npz")
+    os.utime(tmp_path / "second.npz", (0, 0))
+    assert (tmp_path / "first.npz").read_bytes() == (tmp_path / "second.npz").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["first.npz", "second.npz"]
+
+
+def test_what_is_not_matches_says_so(make_federated, tmp_path):
+    path = tmp_path / "matches.npz"
+    match(*make_federated(1)).save(path)
+    whole = path.read_bytes()
+    with path.open("wb") as other:
+        np.savez(other, something=np.zeros(3))
+    contents = [path.read_bytes(), whole[: len(whole) // 2], b"", b"text"]
+    for content in contents:
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"matches\.npz: cannot read matches .*; evaluate again"):
+            Matches.load(path)
+    with pytest.raises(UserError, match=r"gone\.npz"):
+        Matches.load(tmp_path / "gone.npz")
+
+
+def matched_by_score(object_boxes, detection_boxes):
+    """At how many thresholds each detection, best first, finds one of the objects."""
+    image = {"id": 1, "height": 99, "width": 99, "neg_category_ids": [], "not_exhaustive_category_ids": []}
+    here = {"image_id": 1, "category_id": 1}
+    gt = {
+        "images": [image],
+        "categories": [{"id": 1, "frequency": "r"}],
+        "annotations": [here | {"area": 100, "bbox": box} for box in object_boxes],
+    }
+    detections = [here | {"bbox": box, "score": 1 - i / 10} for i, box in enumerate(detection_boxes)]
+    return match(gt, detections[::-1], "bbox").matched.sum(axis=1).tolist()
+
+
+def test_an_object_is_found_once():
+    square, part = [0, 0, 10, 10], [0, 0, 10, 8]
+    found = matched_by_score([part, square, square], [square] * 4)
+    assert found == [10, 10, 7, 0]  # IoU 1, 1, then 0.8: at .5, .55, .., .8
+
+
+def test_of_objects_with_equal_iou_the_last_is_taken():
+    left, middle, right = [0, 0, 20, 10], [2, 0, 20, 10], [4, 0, 20, 10]
+    assert matched_by_score([left, right], [middle, left]) == [7, 10]  # IoU 18 / 22, 1
+    assert matched_by_score([right, left], [middle, left]) == [
+        7,
+        7,
+    ]  # 16 / 24 up to .65; above, middle found none

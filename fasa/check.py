@@ -1,0 +1,138 @@
+"""``python -m fasa.check``: what is installed, whether mmcv's ops run here, which data sets are ready.
+
+Exits with status 1 when a package is missing, an op fails on a visible device, or a data set is incomplete.
+"""
+
+import json
+import platform
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+LIBRARY = ["torch", "numpy", "scikit-learn", "mmcv", "mmengine", "mmdet"]
+PIPELINE = ["dvc", "papermill", "jupyterlab", "lvis", "pycocotools", "matplotlib"]
+PARTS = ("train", "adapt", "val")
+
+
+class Row(NamedTuple):
+    """One line of the report."""
+
+    fine: bool
+    name: str
+    text: str
+
+
+def packages() -> Iterator[Row]:
+    """Yield the version of each package that the pipeline needs, without importing it."""
+    yield Row(True, "Python", f"{platform.python_version()}, {sys.executable}")
+    for name in LIBRARY + PIPELINE:
+        try:
+            yield Row(True, name, version(name))
+        except PackageNotFoundError:
+            yield Row(False, name, "missing; set up again: rm -f .venv/.ready && make test")
+
+
+def devices() -> list[str]:
+    """Return the devices that torch can use here, ``["cpu"]`` or ``["cpu", "cuda"]``."""
+    import torch
+
+    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+def describe(device: str) -> str:
+    """Return a device's name, its threads or memory, and whether it computes in bfloat16."""
+    import torch
+
+    if device == "cpu":
+        can = torch.cpu.get_capabilities()
+        bf16 = any(can.get(flag) for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+        text = f"{can.get('cpu_name') or platform.machine()}, {torch.get_num_threads()} threads"
+    else:
+        gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        bf16 = torch.cuda.is_bf16_supported()
+        text = ", ".join(f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB)" for gpu in gpus)
+    return f"{text}, bf16: {'yes' if bf16 else 'no'}"
+
+
+def ops_error(device: str) -> str | None:
+    """Run mmcv's NMS and RoIAlign on tiny input, forward and backward; return one line if they fail."""
+    try:
+        import torch
+        from mmcv.ops import RoIAlign, nms
+
+        # The first two boxes have an IoU of 0.75; the third lies apart.
+        boxes = torch.tensor([[0.0, 0, 10, 10], [0, 1, 10, 11], [20, 20, 30, 30]], device=device)
+        kept = nms(boxes, torch.tensor([0.9, 0.8, 0.7], device=device), 0.5)[1].tolist()
+        if kept != [0, 2]:
+            return f"nms kept the boxes {kept} instead of [0, 2]"
+
+        # Bilinear weights sum to one: ones stay ones, and the gradients sum to the number of outputs.
+        ones = torch.ones(1, 2, 8, 8, device=device, requires_grad=True)
+        rois = RoIAlign(output_size=2, sampling_ratio=1)(
+            ones, torch.tensor([[0.0, 1, 1, 6, 6]], device=device)
+        )
+        rois.sum().backward()
+        if not (torch.allclose(rois, torch.ones_like(rois)) and torch.isclose(ones.grad.sum(), rois.sum())):
+            return "RoIAlign returned wrong values"
+    except Exception as error:  # of the build, the loader or the driver: it is what the reader must see
+        return (f"{type(error).__name__}: {error}".splitlines() or [""])[0]
+    return None
+
+
+def ops() -> Iterator[Row]:
+    """Yield whether mmcv's compiled ops run, for each device."""
+    for device in devices():
+        if error := ops_error(device):
+            yield Row(False, device, f"{error}; build them anew: rm .venv/.ready && make test")
+        else:
+            yield Row(True, device, "nms and RoIAlign run, forward and backward")
+
+
+def glyphs(root: Path = Path("data/glyphs")) -> Row:
+    """Return whether the embedded data set is complete; one that was not made yet is fine."""
+    paths = {part: root / "annotations" / f"{part}.json" for part in PARTS}
+    if not any(path.exists() for path in paths.values()):
+        return Row(True, "glyphs", "not rendered yet; `make repro` does it")
+    mend = "render it anew: dvc repro --force data"
+    sizes = []
+    for part, path in paths.items():
+        try:
+            names = [image["coco_url"] for image in json.loads(path.read_text())["images"]]
+        except FileNotFoundError:
+            return Row(False, "glyphs", f"{path} is missing; {mend}")
+        except (ValueError, KeyError, TypeError) as error:
+            return Row(False, "glyphs", f"{path} is damaged ({type(error).__name__}: {error}); {mend}")
+        missing = [root / name for name in names if not (root / name).is_file()]
+        if missing:
+            return Row(
+                False,
+                "glyphs",
+                f"{len(missing)} images of {len(names)} are missing, first {missing[0]}; {mend}",
+            )
+        sizes.append(f"{part} {len(names)}")
+    return Row(True, "glyphs", f"ready, images: {', '.join(sizes)}")
+
+
+def report() -> Iterator[tuple[str, Iterator[Row]]]:
+    """Yield the sections of the report, title and rows."""
+    yield "Packages", packages()
+    yield "Devices", (Row(True, device, describe(device)) for device in devices())
+    yield "mmcv's compiled ops", ops()
+    yield "Data sets", iter([glyphs()])
+
+
+def main() -> int:
+    """Print the report, a ! before what needs mending, and return the exit status."""
+    fine = True
+    for title, rows in report():
+        print(title)
+        for row in rows:
+            fine &= row.fine
+            print(f"{' ' if row.fine else '!'} {row.name:<13} {row.text}", flush=True)
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,9 +3,21 @@
 The algorithm is plain PyTorch; ``fasa.detection`` plugs it into mmdet.
 """
 
-from fasa.algorithm import FASA
-from fasa.augmenter import Augmenter, Virtual, virtual_loss
-from fasa.class_stats import ClassMoments
+import importlib
 
 __version__ = "0.1.0"
-__all__ = ["FASA", "Augmenter", "ClassMoments", "Virtual", "virtual_loss"]
+HOME = dict(
+    FASA="algorithm",
+    Augmenter="augmenter",
+    ClassMoments="class_stats",
+    Virtual="augmenter",
+    virtual_loss="augmenter",
+)
+__all__ = sorted(HOME)
+
+
+def __getattr__(name: str):
+    # On first use, not above: importing torch takes seconds that a stage of the pipeline may not need.
+    if name in HOME:
+        return getattr(importlib.import_module(f"fasa.{HOME[name]}"), name)
+    raise AttributeError(f"module 'fasa' has no attribute {name!r}")

@@ -1,0 +1,103 @@
+"""What a notebook calls to live in two worlds: run by the pipeline, or opened in JupyterLab.
+
+from fasa.notebook import output, params, save_figure, start, style, work_dir
+
+start()
+
+data = params("data")  # in the cell tagged "parameters"; the pipeline injects what its stage declares
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fasa.errors import UserError
+from fasa.pipeline.project import load_params, root
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, told apart by colour-blind readers too; yellow left out, too pale for lines
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+NO_DATES = {".svg": {"Date": None}, ".png": {"Software": None}, ".pdf": {"CreationDate": None}}
+
+
+def start() -> None:
+    """Go to the repository's root, which all paths start from: JupyterLab starts in the notebook's folder."""
+    os.chdir(root())
+
+
+def params(name: str) -> Any:
+    """A section of params.yaml for the active profile (``params("data")``), or a top-level value of it.
+
+    Raises:
+        UserError: there is none, or, under the pipeline, the stage does not declare it: DVC would not notice
+            when it changes.
+    """
+    declared = os.environ.get("FASA_PARAMS")
+    values = json.loads(declared) if declared else load_params()
+    if name not in values:
+        where = f"the params of stage {os.environ['DVC_STAGE']} in dvc.yaml" if declared else "params.yaml"
+        raise UserError(f"{name!r} is not in {where}: add it there")
+    return values[name]
+
+
+def output(path: str | Path) -> Path:
+    """Where to write an output of the pipeline: there if DVC runs this, else below ``scratch/``.
+
+    Makes the folder it lies in.
+    """
+    path = Path(path) if "DVC_STAGE" in os.environ else Path("scratch", path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def work_dir(*parts: str) -> Path:
+    """A folder for checkpoints and logs of unfinished work, made if need be.
+
+    Under the pipeline it survives an interruption, belongs to these very inputs (code, data, parameters), and
+    is removed when the stage succeeds. ``parts`` name a folder in it, such as ``"seed-0"``.
+    """
+    folder = Path(os.environ.get("FASA_WORK_DIR", "scratch/work"), *parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def style() -> None:
+    """Set matplotlib's style: readable sizes, colours for all eyes, nothing of the user's own settings."""
+    import matplotlib as mpl
+
+    mpl.rcdefaults()
+    mpl.rcParams.update(
+        {
+            "axes.axisbelow": True,
+            "axes.grid": True,
+            "axes.labelsize": 12,
+            "axes.prop_cycle": mpl.cycler(color=COLOURS),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlesize": 13,
+            "figure.constrained_layout.use": True,
+            "figure.figsize": (7.0, 4.2),
+            "font.size": 11,
+            "grid.alpha": 0.3,
+            "legend.frameon": False,
+            "savefig.dpi": 150,
+            "svg.hashsalt": "fasa",
+        }
+    )
+
+
+def save_figure(figure: "Figure", path: str | Path) -> Path:
+    """Save a figure as SVG, PNG or PDF, the same bytes for the same figure: no date, no random ids."""
+    import matplotlib as mpl
+
+    path = Path(path)
+    if path.suffix not in NO_DATES:
+        raise UserError(f"{path}: figures are saved as {', '.join(NO_DATES)}")
+    beside = path.with_name(f".{path.name}.tmp")
+    with mpl.rc_context({"svg.hashsalt": "fasa"}):
+        figure.savefig(beside, format=path.suffix[1:], metadata=NO_DATES[path.suffix])
+    os.replace(beside, path)
+    return path

@@ -1,0 +1,82 @@
+"""A small repository of its own for each test, and notebooks to run in it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).parents[2]
+
+PARAMS = {
+    "profile": "embedded",
+    "seeds": [0, 1],
+    "embedded": {"data": {"classes": 40}, "rows": {"plain": {"lr": 0.01}, "fasa": {"lr": 0.02}}},
+    "lvis": {"data": {"classes": 1203}},
+}
+
+
+class Repository:
+    """A git and DVC repository in a temporary folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        # a shell that has activated nothing, and DVC's shared files in this folder too
+        self.env = {
+            name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "FASA_"))
+        }
+        self.env |= {
+            "DVC_SITE_CACHE_DIR": str(folder / ".site"),
+            "OMP_NUM_THREADS": "1",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(CHECKOUT),
+        }
+        subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+        self.write(".dvc/config", "[core]\n    analytics = false\n")
+        self.write(".dvc/.gitignore", "/config.local\n/tmp\n/cache\n")
+        self.write("params.yaml", yaml.safe_dump(PARAMS))
+        self.stages()
+
+    def write(self, path: str, text: str) -> Path:
+        path = self.folder / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def notebook(self, path: str, *sources: str, **tagged: str) -> Path:
+        """A notebook of these code cells; first those given by a tag, ``parameters="x = 1"``."""
+        new = nbformat.v4.new_code_cell
+        cells = [new(source, metadata={"tags": [tag]}) for tag, source in tagged.items()]
+        cells += [new(source) for source in sources]
+        return self.write(path, nbformat.writes(nbformat.v4.new_notebook(cells=cells)))
+
+    def stages(self, **stages: dict) -> None:
+        """Write dvc.yaml."""
+        self.write("dvc.yaml", yaml.safe_dump({"stages": stages}))
+
+    def start(self, *command: str, **env: str) -> subprocess.Popen:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, cwd=self.folder, env=self.env | env, **streams)
+
+    def call(self, *command: str, **env: str) -> subprocess.CompletedProcess:
+        process = self.start(*command, **env)
+        out, err = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    def run(self, *arguments: str, stage: str | None = None, **env: str) -> subprocess.CompletedProcess:
+        """The runner, as DVC would call it for a stage."""
+        env |= {"DVC_STAGE": stage} if stage else {}
+        return self.call(sys.executable, "-m", "fasa.pipeline.run", *arguments, **env)
+
+    def stdout(self, path: str) -> str:
+        """All that an executed notebook's cells have printed."""
+        cells = nbformat.read(self.folder / path, as_version=4).cells
+        return "".join(out.text for cell in cells for out in cell.outputs if out.output_type == "stream")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path)

@@ -1,0 +1,107 @@
+import copy
+import io
+import json
+import subprocess
+import sys
+
+import nbformat
+import nbstripout
+import pytest
+
+from fasa.errors import UserError
+from fasa.pipeline import strip
+
+
+def executed_notebook():
+    """As JupyterLab or papermill leave it: outputs, counts, times, states of the interface."""
+    new = nbformat.v4
+    data = new.new_output
+    outputs = [
+        data("stream", name="stdout", text="one at 0x12\n"),
+        data("stream", name="stderr", text="[pid 123] careful\n"),
+        data("stream", name="stdout", text="two\n"),
+        data("execute_result", {"text/plain": "<Thing at 0x7f12ab>"}, execution_count=3),
+    ]
+    cells = [
+        new.new_markdown_cell("# Täglich\n\ntext"),
+        new.new_code_cell("x = 1", metadata={"tags": ["parameters"], "papermill": {"duration": 0.1}}),
+        new.new_code_cell("x = 2", metadata={"tags": ["injected-parameters"]}),
+        new.new_code_cell("f()\ng()", outputs=outputs, execution_count=3, metadata={"scrolled": True}),
+        new.new_code_cell("t()", outputs=[data("stream", text="0.1 s")], metadata={"tags": ["volatile"]}),
+    ]
+    return new.new_notebook(cells=cells, metadata={"language_info": {"name": "python", "version": "3.11.2"}})
+
+
+def from_disk(notebook):
+    return json.loads(nbformat.writes(notebook))
+
+
+def test_strip_agrees_with_nbstripout():
+    notebook = executed_notebook()
+    stripped = strip.dumps(strip.strip(from_disk(notebook)))
+    keys = ["cell.metadata.papermill", "cell.metadata.scrolled"]
+    oracle = nbstripout.strip_output(copy.deepcopy(notebook), False, False, True, keys)
+    oracle.metadata = nbformat.from_dict(strip.METADATA)
+    assert stripped == nbformat.writes(oracle) + "\n"
+
+
+def test_strip_is_idempotent_and_forgets_the_run():
+    first = strip.strip(from_disk(executed_notebook()))
+    assert strip.strip(first) == first
+    other = executed_notebook()
+    for cell, twin in zip(other.cells, first["cells"], strict=True):
+        cell.id = twin["id"]
+    other.cells[3].outputs[0].text = "another run\n"
+    other.metadata.language_info.version = "3.13.0"
+    assert strip.strip(from_disk(other)) == first
+
+
+def test_cells_of_an_old_notebook_get_stable_ids():
+    old = from_disk(executed_notebook()) | {"nbformat_minor": 4}
+    for cell in old["cells"]:
+        del cell["id"]
+    assert [cell["id"] for cell in strip.strip(old)["cells"]] == [f"cell-{number}" for number in range(5)]
+
+
+def test_normalise_keeps_results_and_drops_luck():
+    executed = executed_notebook()
+    cells = strip.normalise(executed)["cells"]
+    assert cells[2]["id"] == "injected-parameters"
+    assert [output.get("text") for output in cells[3]["outputs"]] == ["one\ntwo\n", None]
+    assert cells[3]["outputs"][1]["data"] == {"text/plain": "<Thing>"}
+    assert cells[3]["execution_count"] == 3
+    assert cells[4]["outputs"] == []
+    assert executed.cells[3].outputs[0].text == "one at 0x12\n"  # its argument is left alone
+    nbformat.validate(nbformat.reads(strip.dumps(strip.normalise(executed)), as_version=4))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"nbformat": 3, "worksheets": []}', '{"nbformat": 4}'])
+def test_what_is_not_a_notebook_is_one_line(tmp_path, text, capsys):
+    source, target = tmp_path / "a.ipynb", tmp_path / "b.ipynb"
+    source.write_text(text)
+    target.write_text("earlier")
+    assert strip.main([str(source), str(target)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {source}: ") and error.count("\n") == 1
+    assert target.read_text() == "earlier"
+    with pytest.raises(UserError, match="no such notebook"):
+        strip.read(tmp_path / "c.ipynb")
+
+
+def test_stage_and_filter_write_the_same_bytes(tmp_path, monkeypatch, capsysbinary):
+    source, target = tmp_path / "a.ipynb", tmp_path / "build" / "a.ipynb"
+    source.write_text(nbformat.writes(executed_notebook()), encoding="utf-8")
+    assert strip.main([str(source), str(target)]) == 0
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(source.read_bytes())))
+    assert strip.main(["-"]) == 0
+    assert capsysbinary.readouterr().out == target.read_bytes()
+    assert "Täglich" in target.read_text(encoding="utf-8")
+    assert [path.name for path in target.parent.iterdir()] == ["a.ipynb"]
+
+
+def test_stripping_needs_no_slow_import():
+    code = "import sys, fasa.pipeline.strip; print(*sys.modules)"
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"torch", "nbformat", "papermill", "dvc", "matplotlib"} & set(modules)

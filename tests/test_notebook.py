@@ -1,0 +1,88 @@
+import json
+
+import matplotlib as mpl
+import pytest
+from matplotlib.figure import Figure
+
+from fasa import notebook
+from fasa.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def repository(tmp_path, monkeypatch):
+    """A repository's bare bones, entered as JupyterLab does: from the notebook's folder."""
+    for name in ("DVC_STAGE", "FASA_PARAMS", "FASA_WORK_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    (tmp_path / "params.yaml").write_text("profile: small\nseeds: [0, 1]\nsmall: {data: {size: 9}}\n")
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    notebook.start()
+    return tmp_path
+
+
+def test_interactive_work_stays_in_scratch(repository):
+    path = notebook.output("results/a/metrics.json")
+    path.write_text("{}")
+    notebook.work_dir("seed-0").joinpath("checkpoint").write_text("")
+    files = {str(file.relative_to(repository)) for file in repository.rglob("*") if file.is_file()}
+    added = {"scratch/results/a/metrics.json", "scratch/work/seed-0/checkpoint"}
+    assert files == {"dvc.yaml", "params.yaml"} | added
+
+
+def test_under_dvc_outputs_are_where_dvc_expects_them(repository, monkeypatch):
+    monkeypatch.setenv("DVC_STAGE", "train")
+    monkeypatch.setenv("FASA_WORK_DIR", str(repository / "kept"))
+    notebook.output("results/metrics.json").write_text("{}")
+    assert (repository / "results" / "metrics.json").exists()
+    assert notebook.work_dir("seed-0") == repository / "kept" / "seed-0"
+
+
+def test_start_outside_a_repository_says_so(monkeypatch):
+    monkeypatch.chdir("/")
+    with pytest.raises(UserError, match="no dvc.yaml"):
+        notebook.start()
+
+
+def test_params_are_those_of_the_profile():
+    assert notebook.params("data") == {"size": 9}
+    assert notebook.params("seeds") == [0, 1]
+    assert notebook.params("profile") == "small"
+    with pytest.raises(UserError, match="'dta' is not in params.yaml"):
+        notebook.params("dta")
+
+
+def test_under_dvc_only_declared_params_can_be_read(monkeypatch):
+    monkeypatch.setenv("DVC_STAGE", "train@plain")
+    monkeypatch.setenv("FASA_PARAMS", json.dumps({"data": {"size": 3}}))
+    assert notebook.params("data") == {"size": 3}
+    with pytest.raises(UserError, match="'seeds' is not in the params of stage train@plain in dvc.yaml"):
+        notebook.params("seeds")
+
+
+@pytest.fixture
+def figure():
+    figure = Figure()
+    axes = figure.subplots()
+    axes.fill_between([0, 1], [0, 1], hatch="//")  # clip paths and hatches get random ids in an SVG
+    return figure
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
+def test_the_same_figure_gives_the_same_bytes(suffix, figure, monkeypatch, tmp_path):
+    first = notebook.save_figure(figure, tmp_path / f"a{suffix}").read_bytes()
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")  # another day
+    assert notebook.save_figure(figure, tmp_path / f"b{suffix}").read_bytes() == first
+
+
+def test_a_figure_of_unknown_kind_is_refused(figure, tmp_path):
+    with pytest.raises(UserError, match=r"\.svg, \.png, \.pdf"):
+        notebook.save_figure(figure, tmp_path / "a.jpg")
+
+
+def test_style_replaces_the_users_own():
+    with mpl.rc_context():
+        mpl.rcParams["lines.linewidth"] = 9
+        notebook.style()
+        assert mpl.rcParams["lines.linewidth"] == mpl.rcParamsDefault["lines.linewidth"]
+        assert [entry["color"] for entry in mpl.rcParams["axes.prop_cycle"]] == list(notebook.COLOURS)

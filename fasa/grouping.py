@@ -45,6 +45,12 @@ class MeanShiftGroups:
         return PCA(min(self.components, *points.shape), svd_solver="full").fit_transform(points)
 
 
+def describe(groups: np.ndarray) -> str:
+    """The number of groups and their sizes in words."""
+    sizes = np.bincount(groups)
+    return f"{len(sizes)} groups, the largest of {sizes.max()}, {(sizes == 1).sum()} classes alone"
+
+
 def warn_if_degenerate(groups: np.ndarray) -> None:
     """Warn where grouping says nothing: one group only, or nine in ten classes alone."""
     sizes = np.bincount(groups)

@@ -1,0 +1,115 @@
+"""Mask R-CNN at the embedded scale: glyphs of 128 pixels, random weights, two CPU cores.
+
+From mmdet's own Mask R-CNN, and smaller: ResNet-18 with half the channels, an FPN of 64 channels that
+starts at stride 8, one mask convolution. Two changes are needs of random weights: nothing is frozen and
+the norms are trained.
+"""
+
+_base_ = "mmdet::_base_/models/mask-rcnn_r50_fpn.py"
+
+strides = [8, 16, 32]
+width = 64
+roi_layer = dict(type="RoIAlign", output_size=7, sampling_ratio=1)
+
+model = dict(
+    data_preprocessor=dict(pad_size_divisor=32),
+    backbone=dict(
+        depth=18,
+        base_channels=32,
+        stem_channels=32,
+        frozen_stages=-1,
+        norm_eval=False,
+        out_indices=(1, 2, 3),
+        init_cfg=None,
+    ),
+    neck=dict(in_channels=[64, 128, 256], out_channels=width, num_outs=3),
+    rpn_head=dict(
+        in_channels=width,
+        feat_channels=width,
+        anchor_generator=dict(scales=[4], ratios=[1.0], strides=strides),
+    ),
+    roi_head=dict(
+        bbox_roi_extractor=dict(
+            roi_layer=roi_layer, out_channels=width, featmap_strides=strides, finest_scale=28
+        ),
+        bbox_head=dict(
+            type="AugmentedShared2FCBBoxHead",
+            in_channels=width,
+            fc_out_channels=256,
+            reg_class_agnostic=True,
+        ),
+        mask_roi_extractor=dict(
+            roi_layer=roi_layer | dict(output_size=14),
+            out_channels=width,
+            featmap_strides=strides,
+            finest_scale=28,
+        ),
+        mask_head=dict(
+            num_convs=1,
+            in_channels=width,
+            conv_out_channels=width,
+            class_agnostic=True,
+            upsample_cfg=dict(type="bilinear", scale_factor=2),  # a deconvolution takes most of a test's time
+        ),
+    ),
+    train_cfg=dict(
+        rpn=dict(sampler=dict(num=64)),
+        rpn_proposal=dict(nms_pre=200, max_per_img=100),
+        rcnn=dict(sampler=dict(num=40, pos_fraction=0.4)),  # RoIAlign runs on one core: few RoIs
+    ),
+    test_cfg=dict(
+        rpn=dict(nms_pre=200, max_per_img=50),
+        rcnn=dict(score_thr=0.01, max_per_img=60),
+    ),
+)
+
+custom_imports = dict(imports=["fasa.detection"])
+default_scope = "mmdet"
+
+# No flip: b is not d. No resize: scenes have one size.
+load = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+]
+dataset = dict(type="LVISV1Dataset", data_root="data/glyphs", data_prefix=dict(img=""))
+
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    sampler=dict(type="InfiniteSampler", shuffle=True),
+    dataset=dict(
+        **dataset,
+        ann_file="annotations/train.json",
+        pipeline=[*load, dict(type="PackDetInputs")],
+    ),
+)
+held_out_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
+    dataset=dict(
+        **dataset,
+        ann_file=None,
+        test_mode=True,
+        pipeline=[
+            load[0],
+            dict(type="LoadAnnotations", with_bbox=True),
+            dict(type="Resize", scale_factor=1.0),  # names the scale, which mask pasting asks for
+            dict(type="PackDetInputs"),
+        ],
+    ),
+)
+
+optim_wrapper = dict(
+    # Not the paper's SGD: from random weights AdamW gets as far in a third of the iterations.
+    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05, fused=True),
+    clip_grad=dict(max_norm=35),
+)
+default_hooks = dict(
+    timer=None,
+    logger=None,
+    checkpoint=dict(type="ExactResumeHook", every=100),
+    progress=dict(type="ProgressHook"),
+)
+log_level = "WARNING"
+visualizer = dict(type="DetLocalVisualizer", vis_backends=[])

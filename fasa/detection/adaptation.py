@@ -1,0 +1,163 @@
+"""When and on what FASA adapts: a pass over held-out images, with no trace in the model.
+
+Shapes: K classes, P foreground RoIs of a batch.
+"""
+
+import torch
+import torch.nn.functional as F
+from mmdet.registry import HOOKS
+from mmdet.structures.bbox import bbox2roi
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from fasa.augmenter import Augmenter
+from fasa.class_stats import all_reduce_sum
+from fasa.errors import UserError
+
+
+def instance_counts(dataset, num_classes: int) -> Tensor:
+    """Instances of each class, (K,) int64, in what an mmdet data set yields, repeats left out."""
+    if hasattr(dataset, "datasets"):  # ConcatDataset
+        return sum(instance_counts(part, num_classes) for part in dataset.datasets)
+    if hasattr(dataset, "dataset"):  # ClassBalancedDataset, RepeatDataset, MultiImageMixDataset
+        return instance_counts(dataset.dataset, num_classes)
+    dataset.full_init()
+    labels = [
+        instance["bbox_label"]
+        for i in range(len(dataset))
+        for instance in dataset.get_data_info(i)["instances"]
+        if not instance.get("ignore_flag")
+    ]
+    return torch.bincount(torch.tensor(labels, dtype=torch.int64), minlength=num_classes)
+
+
+@torch.no_grad()
+def foreground_scores(model: nn.Module, batch: dict) -> tuple[Tensor, Tensor]:
+    """Class scores (P, >= K) and labels (P,) of all RoIs that the model's assigner calls foreground.
+
+    The RoIs are the proposals of test time and the objects themselves; nothing is sampled, so a model and
+    a batch always give the same.
+    """
+    data = model.data_preprocessor(batch, training=False)
+    samples, roi_head = data["data_samples"], model.roi_head
+    features = model.extract_feat(data["inputs"])
+    boxes, labels = [], []
+    for proposals, sample in zip(
+        model.rpn_head.predict(features, samples, rescale=False), samples, strict=True
+    ):
+        objects = sample.gt_instances
+        proposals.priors = proposals.pop("bboxes")
+        assigned = roi_head.bbox_assigner.assign(proposals, objects).gt_inds
+        boxes.append(torch.cat([objects.bboxes, proposals.priors[assigned > 0]]))
+        labels.append(torch.cat([objects.labels, objects.labels[assigned[assigned > 0] - 1]]))
+    labels = torch.cat(labels)
+    if len(labels) == 0:
+        return features[0].new_zeros(0, roi_head.bbox_head.num_classes + 1), labels
+    return roi_head._bbox_forward(features, bbox2roi(boxes))["cls_score"], labels
+
+
+@torch.no_grad()
+def class_losses(model: nn.Module, dataloader) -> Tensor:
+    """Mean cross-entropy of each class's foreground RoIs over a data loader, all ranks together.
+
+    Plain cross-entropy, not the head's loss, whose counters must not see held-out data.
+
+    Returns:
+        (K,) float32 in nats, NaN where a class has no RoI.
+    """
+    model = model.module if is_model_wrapper(model) else model
+    num_classes = model.roi_head.bbox_head.num_classes
+    device = next(model.parameters()).device
+    total, n = torch.zeros(2, num_classes, dtype=torch.float64, device=device)
+    training = model.training
+    model.eval()
+    with torch.random.fork_rng(devices=[]):  # a data loader draws from the generator that training uses
+        for batch in dataloader:
+            scores, labels = foreground_scores(model, batch)
+            total.index_add_(0, labels, F.cross_entropy(scores.float(), labels, reduction="none").double())
+            n += torch.bincount(labels, minlength=num_classes)
+    model.train(training)
+    return (all_reduce_sum(total) / all_reduce_sum(n)).float()
+
+
+@HOOKS.register_module()
+class AdaptationHook(Hook):
+    """Gives augmenters the class counts before training, and adapts them on held-out data during it.
+
+    Args:
+        dataloader: what differs from the config's `val_dataloader`, if it has one, at the least the data
+            set's `ann_file`: images held out from training, whose pipeline loads boxes before any resize.
+            None: class counts only, no adaptation.
+        every: iterations between passes; None: after every epoch.
+
+    Attributes:
+        history: one record per pass, plain data: iteration, and per class loss, probability and group.
+    """
+
+    def __init__(self, dataloader: dict | None = None, every: int | None = None):
+        self.overrides, self.dataloader, self.every, self.history = dataloader, None, every, []
+
+    def before_train(self, runner: Runner) -> None:
+        """Build the loader; set initial probabilities unless this run is resumed."""
+        if self.overrides is not None:
+            cfg = Config(dict(runner.cfg.get("val_dataloader") or {}))
+            cfg.merge_from_dict(self.overrides)
+            self.dataloader = Runner.build_dataloader(cfg, seed=0)
+            check_boxes_follow_image(self.dataloader.dataset)
+        if runner.iter > 0:
+            return  # resumed: probabilities are the checkpoint's
+        for augmenter in augmenters(runner.model):
+            augmenter.initialise(instance_counts(runner.train_dataloader.dataset, augmenter.num_classes))
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Adapt every `every` iterations."""
+        if self.every and self.every_n_train_iters(runner, self.every):
+            self.adapt(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Adapt after every epoch where `every` is None."""
+        if self.every is None:
+            self.adapt(runner)
+
+    def adapt(self, runner: Runner) -> None:
+        """One pass and one step of every augmenter."""
+        if self.dataloader is None:
+            return
+        losses = class_losses(runner.model, self.dataloader)
+        for augmenter in augmenters(runner.model):
+            augmenter.adapt(losses)
+            self.history.append(
+                dict(
+                    iteration=runner.iter + 1,
+                    class_loss=losses.tolist(),
+                    probability=augmenter.probability.tolist(),
+                    group=augmenter.groups.tolist(),
+                )
+            )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """The history travels with the checkpoint."""
+        checkpoint["adaptation_history"] = self.history
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take up the history of the run that is resumed."""
+        self.history = list(checkpoint.get("adaptation_history", []))
+
+
+def augmenters(model: nn.Module) -> list[Augmenter]:
+    """Every augmenter in a model: one per stage of a cascade."""
+    return [module for module in model.modules() if isinstance(module, Augmenter)]
+
+
+def check_boxes_follow_image(dataset) -> None:
+    """Refuse a pipeline that resizes first: its boxes keep the old size and miss their objects."""
+    names = [type(step).__name__ for step in dataset.pipeline.transforms]
+    load = next((i for i, name in enumerate(names) if name.startswith("LoadAnn")), len(names))
+    if any("Resize" in name for name in names[:load]):
+        raise UserError(
+            f"AdaptationHook: the pipeline {names} has no LoadAnnotations before its resize: put it after "
+            "LoadImageFromFile, or boxes do not fit the resized image"
+        )

@@ -1,0 +1,74 @@
+"""Interrupted training goes on as if it had not been interrupted."""
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from fasa.errors import UserError
+
+LAST = "last.pth"
+
+
+def rng_state() -> dict:
+    """The state of Python's, NumPy's and torch's CPU generators, as tensors and plain data."""
+    name, keys, *rest = np.random.get_state()
+    return dict(python=random.getstate(), numpy=[name, keys.tolist(), *rest], torch=torch.get_rng_state())
+
+
+def set_rng_state(state: dict) -> None:
+    """Put the generators back to what `rng_state` gave."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    np.random.set_state(tuple(state["numpy"]))
+    torch.set_rng_state(state["torch"].cpu())
+
+
+@HOOKS.register_module()
+class ExactResumeHook(Hook):
+    """Saves ``last.pth`` in the work directory, from which a killed run goes on bit for bit (on CPU).
+
+    mmengine's own checkpoints hold objects that ``torch.load(weights_only=True)`` refuses, and no random
+    state. This one holds tensors and plain data only, and is written beside and renamed.
+
+    Args:
+        every: iterations between saves.
+    """
+
+    # After every other hook of the same iteration, an adaptation among them.
+    priority = "LOWEST"
+
+    def __init__(self, every: int = 100):
+        self.every, self.resumed = every, None
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Replace the message hub, which only feeds log lines, by an empty one; add random states."""
+        checkpoint["message_hub"] = dict(log_scalars={}, runtime_info={}, resumed_keys={})
+        checkpoint["rng"] = rng_state()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the random states until the data loader has been advanced."""
+        self.resumed = checkpoint.get("rng")
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        """Set them at the first iteration of a resumed run."""
+        if self.resumed is not None:
+            set_rng_state(self.resumed)
+            self.resumed = None
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Save, and refuse to go on from a loss that is not a number."""
+        for name, value in (outputs or {}).items():
+            if "loss" in name and not torch.isfinite(value).all():
+                raise UserError(
+                    f"{name} is {value.item()} at iteration {runner.iter + 1}: lower the learning rate "
+                    f"(params.yaml, lr); {Path(runner.work_dir) / LAST} holds the last good state"
+                )
+        if self.every_n_train_iters(runner, self.every):
+            runner.save_checkpoint(runner.work_dir, LAST + ".new", by_epoch=False)
+            os.replace(Path(runner.work_dir, LAST + ".new"), Path(runner.work_dir, LAST))

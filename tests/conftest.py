@@ -1,0 +1,19 @@
+import os
+
+import pytest
+
+# One thread: sums do not depend on the machine, and tests do not fight over cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def tiny_glyphs(tmp_path_factory):
+    """A data set of six classes, small enough to train on in seconds."""
+    from fasa.data import glyphs
+
+    root = tmp_path_factory.mktemp("data") / "glyphs"
+    images = dict(train=12, adapt=6, val=6)
+    glyphs.render(
+        root, seed=0, classes=6, image_size=64, images=images, objects=(2, 3), object_size=(20, 36), pairs=1
+    )
+    return root

@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from fasa.experiments import detector_config
+from fasa.params import Row, Schedule
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def fixed_threads():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def config(tiny_glyphs, tmp_path, monkeypatch):
+    """Make the embedded config on the tiny data set."""
+    monkeypatch.chdir(ROOT)
+
+    def make(augmenter=None, adapt_every=None, iterations=6, work_dir=None, lr=1e-3):
+        row, schedule = Row(augmenter, adapt_every), Schedule(iterations=iterations, batch=2, lr=lr)
+        return detector_config(
+            "embedded", schedule, row, 0, work_dir or tmp_path / "work", data_root=tiny_glyphs
+        )
+
+    return make
+
+
+@pytest.fixture
+def batch(config):
+    """Two training images with their objects, as the data loader gives them."""
+    from mmengine.registry import init_default_scope
+    from mmengine.runner import Runner
+
+    init_default_scope("mmdet")
+    return next(iter(Runner.build_dataloader(config().train_dataloader, seed=0)))

@@ -1,0 +1,139 @@
+import copy
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmdet.models.task_modules import MaxIoUAssigner
+from mmdet.registry import DATASETS, MODELS
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmengine.structures import InstanceData
+from torch.testing import assert_close
+
+from fasa.data.lvis import instance_counts as counts_in_file
+from fasa.data.lvis import read_annotations
+from fasa.detection.adaptation import augmenters, check_boxes_follow_image, class_losses, instance_counts
+from fasa.errors import UserError
+from fasa.experiments import held_out
+
+FASA = dict(type="FASA", prob_scale=4)
+
+
+@pytest.fixture
+def model(config):
+    init_default_scope("mmdet")
+    torch.manual_seed(0)
+    model = MODELS.build(config(FASA).model)
+    model.init_weights()
+    return model.train()
+
+
+@pytest.fixture
+def loader(config):
+    return Runner.build_dataloader(held_out(config(), "adapt"), seed=0)
+
+
+def slow_class_losses(model, loader):
+    """One image and one RoI at a time."""
+    model.eval()
+    losses = {}
+    for batch in loader:
+        data = model.data_preprocessor(batch, False)
+        for i, sample in enumerate(data["data_samples"]):
+            features = model.extract_feat(data["inputs"][i : i + 1])
+            proposals = model.rpn_head.predict(features, [sample], rescale=False)[0].bboxes
+            objects = sample.gt_instances
+            for box in torch.cat([proposals, objects.bboxes]):
+                one = InstanceData(priors=box[None])
+                assigner = MaxIoUAssigner(pos_iou_thr=0.5, neg_iou_thr=0.5, match_low_quality=False)
+                index = assigner.assign(one, objects).gt_inds.item()
+                if index > 0:
+                    roi = torch.cat([torch.zeros(1), box])[None]
+                    scores = model.roi_head.bbox_head(model.roi_head.bbox_roi_extractor(features, roi))[0]
+                    label = objects.labels[index - 1]
+                    losses.setdefault(label.item(), []).append(F.cross_entropy(scores[0], label).item())
+    return losses
+
+
+def test_class_losses_equal_the_slow_loop(model, loader):
+    # The model's assigner also takes an object's best proposal below the threshold; the slow loop cannot.
+    model.roi_head.bbox_assigner.match_low_quality = False
+    with torch.no_grad():
+        slow = slow_class_losses(model, loader)
+    losses = class_losses(model, loader)
+    assert len(slow) > 3
+    for c, loss in enumerate(losses.tolist()):
+        if c in slow:
+            assert_close(loss, sum(slow[c]) / len(slow[c]), rtol=1e-4, atol=0)
+        else:
+            assert loss != loss
+
+
+def test_a_pass_leaves_no_trace(model, loader):
+    before, rng = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    first = class_losses(model, loader)
+    assert torch.equal(rng, torch.get_rng_state()) and model.training
+    for name, value in model.state_dict().items():
+        assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
+    torch.manual_seed(99)
+    assert_close(class_losses(model, loader), first, rtol=0, atol=0, equal_nan=True)
+
+
+def test_class_absent_from_the_split_is_nan(model, loader):
+    def drop_class_2():
+        for batch in loader:
+            for sample in batch["data_samples"]:
+                sample.gt_instances = sample.gt_instances[sample.gt_instances.labels != 2]
+            yield batch
+
+    losses = class_losses(model, drop_class_2())
+    assert losses[2].isnan() and losses.isfinite().any()
+
+
+def test_split_without_any_object_measures_nothing(model, loader):
+    def empty():
+        for batch in loader:
+            for sample in batch["data_samples"]:
+                sample.gt_instances = sample.gt_instances[:0]
+            yield batch
+
+    assert class_losses(model, empty()).isnan().all()
+
+
+def test_counts_are_those_of_the_annotation_file(config, tiny_glyphs):
+    init_default_scope("mmdet")
+    cfg = config().train_dataloader.dataset
+    expected = counts_in_file(read_annotations(tiny_glyphs / "annotations" / "train.json")).tolist()
+    plain = DATASETS.build(cfg)
+    assert instance_counts(plain, 6).tolist() == expected
+    balanced = DATASETS.build(dict(type="ClassBalancedDataset", oversample_thr=0.5, dataset=cfg))
+    assert len(balanced) > len(plain) and instance_counts(balanced, 6).tolist() == expected
+    both = DATASETS.build(dict(type="ConcatDataset", datasets=[cfg, cfg]))
+    assert instance_counts(both, 6).tolist() == [2 * n for n in expected]
+
+
+def test_boxes_loaded_after_a_resize_are_refused(config):
+    init_default_scope("mmdet")
+    dataset = held_out(config(), "adapt").dataset
+    check_boxes_follow_image(DATASETS.build(dataset))
+    load, boxes, resize, pack = dataset.pipeline
+    dataset.pipeline = [load, resize, boxes, pack]
+    with pytest.raises(UserError, match="LoadAnnotations before its resize"):
+        check_boxes_follow_image(DATASETS.build(dataset))
+
+
+def test_hook_adapts_every_so_many_iterations(config, tiny_glyphs):
+    cfg = config(FASA, adapt_every=2, iterations=6)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    (augmenter,) = augmenters(runner.model)
+    (hook,) = (hook for hook in runner.hooks if hasattr(hook, "history"))
+    assert augmenter.adaptations == 3
+    assert [record["iteration"] for record in hook.history] == [2, 4, 6]
+    assert hook.history[-1]["probability"] == augmenter.probability.tolist()
+    counts = counts_in_file(read_annotations(tiny_glyphs / "annotations" / "train.json"))
+    start = 4 * (1 / counts) / (1 / counts).sum()
+    assert_close(hook.history[0]["probability"], start.clip(max=1).tolist(), rtol=1e-5, atol=0)
+    assert hook.history[1]["probability"] != hook.history[0]["probability"]
+    json.dumps(hook.history)  # plain data

@@ -1,0 +1,135 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+from torch.testing import assert_close
+
+FASA = dict(type="FASA", prob_scale=1e6, seed=3)  # every class that was seen is drawn
+
+
+def build(cfg, kind=None, seed=0):
+    init_default_scope("mmdet")
+    model = copy.deepcopy(cfg.model)
+    if kind:
+        model.roi_head.bbox_head.type = kind
+        model.roi_head.bbox_head.pop("augmenter")
+    torch.manual_seed(seed)
+    detector = MODELS.build(model)
+    detector.init_weights()
+    for augmenter in (module for module in detector.modules() if hasattr(module, "initialise")):
+        augmenter.initialise(torch.ones(augmenter.num_classes))
+    return detector.train()
+
+
+def losses(model, batch):
+    torch.manual_seed(1)
+    data = model.data_preprocessor(copy.deepcopy(batch), True)
+    return model.loss(data["inputs"], data["data_samples"])
+
+
+def flat(losses):
+    return {k: torch.stack([x.sum() for x in v]) if isinstance(v, list) else v for k, v in losses.items()}
+
+
+def without_objects(batch):
+    batch = copy.deepcopy(batch)
+    for sample in batch["data_samples"]:
+        sample.gt_instances = sample.gt_instances[:0]
+    return batch
+
+
+def test_off_it_is_the_unchanged_head(config, batch):
+    ours, stock = build(config()), build(config(), kind="Shared2FCBBoxHead")
+    assert ours.state_dict().keys() == stock.state_dict().keys()
+    a, b = flat(losses(ours, batch)), flat(losses(stock, batch))
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_on_it_adds_one_loss_and_leaves_the_others(config, batch):
+    ours, stock = build(config(FASA)), build(config(), kind="Shared2FCBBoxHead")
+    a, b = flat(losses(ours, batch)), flat(losses(stock, batch))
+    assert a.keys() - b.keys() == {"loss_virtual"}
+    assert all(torch.equal(a[k], b[k]) for k in b)
+    assert a["loss_virtual"] > 0
+
+
+def test_virtual_loss_is_the_weighted_cross_entropy_of_what_was_drawn(config, batch):
+    model = build(config(FASA))
+    head = model.roi_head.bbox_head
+    drawn = []
+    virtual = head.augmenter.virtual
+    head.augmenter.virtual = lambda z, labels: drawn.append((z, labels, virtual(z, labels))) or drawn[-1][-1]
+    loss = losses(model, batch)["loss_virtual"]
+    z, labels, (features, classes, _) = drawn[0]
+    assert sorted(classes.tolist()) == labels.unique().tolist() and len(z) == len(labels)
+    logits = features @ head.fc_cls.weight.T + head.fc_cls.bias
+    assert_close(loss, 0.1 * F.cross_entropy(logits, classes))
+
+
+def test_embeddings_are_the_input_of_fc_cls_at_the_positives(config, batch):
+    model = build(config(FASA))
+    head = model.roi_head.bbox_head
+    seen = []
+    head.fc_cls.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    head.augmenter.moments.update = lambda z, labels: seen.append((z, labels))
+    losses(model, batch)
+    embeddings, (z, labels) = seen[0], seen[1]
+    assert 0 < len(z) < len(embeddings)
+    assert {tuple(row) for row in z.tolist()} <= {tuple(row) for row in embeddings.tolist()}
+    assert labels.max() < head.num_classes
+
+
+def test_only_fc_cls_gets_gradient(config, batch):
+    model = build(config(FASA))
+    losses(model, batch)["loss_virtual"].backward()
+    moved = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert moved == {"roi_head.bbox_head.fc_cls.weight", "roi_head.bbox_head.fc_cls.bias"}
+
+
+def test_backward_without_any_object(config, batch):
+    model = build(config(FASA))
+    result = losses(model, without_objects(batch))
+    assert result["loss_virtual"] == 0
+    loss, _ = model.parse_losses(result)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert not model.roi_head.bbox_head.augmenter.moments.seen.any()
+
+
+def test_golden_losses(config, batch):
+    """Recorded from this code: a change of any loss shows here first."""
+    model = build(config(FASA))
+    losses(model, batch)
+    second = flat(losses(model, batch))
+    golden = dict(loss_cls=1.95396, loss_virtual=0.185174)
+    assert_close({k: second[k].item() for k in golden}, golden, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_the_statistics_stay_float32(config, dtype):
+    head = build(config(FASA)).roi_head.bbox_head
+    features = torch.randn(8, 64, 7, 7)
+    labels = torch.tensor([0, 0, 1, 2, 6, 6, 6, 6])  # 6 is background
+    with torch.autocast("cpu", dtype=dtype):
+        scores, boxes = head(features)
+        weights = torch.ones(8)
+        loss = head.loss(
+            scores, boxes, torch.zeros(8, 5), labels, weights, torch.zeros(8, 4), torch.zeros(8, 4)
+        )
+    assert head.augmenter.moments.mean.dtype == torch.float32
+    assert head.augmenter.moments.seen.tolist() == [True] * 3 + [False] * 3
+    assert torch.isfinite(loss["loss_virtual"]) and loss["loss_virtual"] > 0
+
+
+def test_nothing_is_kept_between_steps(config, batch):
+    model = build(config(FASA))
+    losses(model, batch)
+    assert model.roi_head.bbox_head._embeddings is None
+    for sample in batch["data_samples"]:
+        sample.set_metainfo(dict(scale_factor=(1.0, 1.0)))
+    model.eval()
+    model.test_step(batch)
+    assert model.roi_head.bbox_head._embeddings is None

@@ -1,0 +1,80 @@
+import copy
+from pathlib import Path
+
+import pytest
+
+from fasa.errors import UserError
+from fasa.params import Schedule, check, read_row, strict
+from fasa.pipeline.project import load_params
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def params(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    return copy.deepcopy(load_params())
+
+
+def test_committed_params_pass(params):
+    check(params)
+
+
+def put(params, path, value):
+    *parents, leaf = path.split(".")
+    for parent in parents:
+        params = params[parent]
+    params[leaf] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (
+            "warmup.rampe",
+            3,
+            "params.yaml: warmup.rampe is unknown; known: batch, final, iterations, lr, ramp",
+        ),
+        ("train.iterations", "many", "params.yaml: train.iterations is 'many', not int"),
+        ("train.iterations", True, "params.yaml: train.iterations is True, not int"),
+        ("threads", "two", "params.yaml: embedded.threads is 'two', not int"),
+        ("data.exp", 2, "params.yaml: data.exp is unknown"),
+        ("data.root", "x", "params.yaml: data.root is unknown"),
+        (
+            "run.rows",
+            ["mask_rcn"],
+            "params.yaml: there is no row 'mask_rcn'; known: mask_rcnn, mask_rcnn_fasa",
+        ),
+        ("run.seed", [0], "params.yaml: run.seed is unknown; known: rows, seeds"),
+        ("rows.mask_rcnn", "x", "params.yaml: rows.mask_rcnn is 'x', not a section of keys and values"),
+        ("rows.mask_rcnn", {"augmenter": {"type": "Fasa"}}, "type is 'Fasa', not an augmenter of fasa"),
+        ("rows.mask_rcnn", {"augmenter": {"type": "virtual_loss"}}, "not an augmenter of fasa"),
+        ("rows.mask_rcnn_fasa.augmenter.probscale", 1, "rows.mask_rcnn_fasa.augmenter.probscale is unknown"),
+        (
+            "rows.mask_rcnn_fasa.augmenter.groups.q",
+            1,
+            "augmenter.groups.q is unknown; known: components, quantile",
+        ),
+        ("profile", "lvis9", "params.yaml: profile 'lvis9' has no configs/lvis9.py"),
+        ("extra", 1, "params.yaml: embedded.extra is unknown"),
+    ],
+)
+def test_a_mistake_gives_one_line(params, path, value, message):
+    put(params, path, value)
+    with pytest.raises(UserError) as info:
+        check(params)
+    assert message in str(info.value) and "\n" not in str(info.value)
+
+
+def test_missing_keys_are_named():
+    with pytest.raises(UserError, match="params.yaml: warmup.lr is missing"):
+        strict(Schedule, dict(iterations=3, batch=2), "warmup")
+
+
+def test_whole_numbers_are_numbers():
+    assert strict(Schedule, dict(iterations=3, batch=2, lr=1), "warmup").lr == 1
+
+
+def test_row_keeps_what_it_says(params):
+    row = read_row(params["rows"], "mask_rcnn_fasa")
+    assert row.augmenter["type"] == "FASA" and row.adapt_every >= 1

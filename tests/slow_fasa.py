@@ -21,7 +21,10 @@ class SlowFASA:
 
     def _blend(self, running, c, value):
         if c in running:
-            value = [(1 - self.momentum) * old + self.momentum * new for old, new in zip(running[c], value, strict=True)]
+            value = [
+                (1 - self.momentum) * old + self.momentum * new
+                for old, new in zip(running[c], value, strict=True)
+            ]
         running[c] = value
 
     def adapt(self, signal, groups):

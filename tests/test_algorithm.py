@@ -22,7 +22,10 @@ def new_fasa(counts=None, **kwargs) -> FASA:
 def random_batch(generator, size=None):
     size = torch.randint(0, 30, (), generator=generator).item() if size is None else size
     labels = torch.randint(0, K - 1, (size,), generator=generator)  # class K - 1 is never seen
-    z = torch.randn(size, D, generator=generator, dtype=torch.float64) * (1 + labels[:, None]) + labels[:, None]
+    z = (
+        torch.randn(size, D, generator=generator, dtype=torch.float64) * (1 + labels[:, None])
+        + labels[:, None]
+    )
     return z, labels
 
 

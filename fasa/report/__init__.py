@@ -1,0 +1,1 @@
+"""Tables and figures of the appendix, from metrics alone."""

@@ -1,0 +1,123 @@
+"""The figures, each from plain data; `fasa.notebook.style` sets how they look.
+
+Shapes: K classes, T adaptation passes.
+"""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pycocotools.mask
+from matplotlib.figure import Figure
+
+from fasa.data.lvis import image_path
+
+FREQUENCY = dict(r="rare", c="common", f="frequent")
+METRICS = dict(APr="rare", APc="common", APf="frequent")
+
+
+def scenes(root: Path, annotations: dict, number: int) -> Figure:
+    """The first scenes of a part with the outlines of their masks, four to a line."""
+    figure, panels = plt.subplots(-(-number // 4), 4, figsize=(10, 2.6 * -(-number // 4)))
+    for axes, image in zip(panels.flat, annotations["images"][:number], strict=True):
+        axes.imshow(plt.imread(image_path(root, image)))
+        axes.axis("off")
+        for annotation in annotations["annotations"]:
+            if annotation["image_id"] == image["id"]:
+                axes.contour(
+                    pycocotools.mask.decode(annotation["segmentation"]), [0.5], colors="w", linewidths=1
+                )
+    return figure
+
+
+def instance_counts(counts: np.ndarray, frequency: list[str]) -> Figure:
+    """Training instances of each class, (K,), most frequent first, coloured by frequency group."""
+    figure, axes = plt.subplots()
+    order = np.argsort(-counts, kind="stable")
+    for group, (key, name) in enumerate(FREQUENCY.items()):
+        mine = np.array([frequency[k] == key for k in order])
+        axes.bar(
+            np.flatnonzero(mine),
+            counts[order][mine],
+            width=1,
+            color=f"C{group}",
+            label=f"{name} ({mine.sum()})",
+        )
+    axes.set(yscale="log", xlabel="class, by frequency", ylabel="instances in train", xlim=(-1, len(counts)))
+    axes.legend(title="group (classes)")
+    return figure
+
+
+def ap_by_frequency(runs: dict[str, list[dict[str, float]]]) -> Figure:
+    """AP of rare, common and frequent classes: a bar per row, its seeds' standard deviation, a dot per seed.
+
+    Args:
+        runs: the metrics of each seed of each row.
+    """
+    figure, panels = plt.subplots(1, 2, sharey=True, figsize=(9, 4.2))
+    width = 0.8 / len(runs)
+    for axes, (kind, title) in zip(panels, dict(segm="masks", bbox="boxes").items(), strict=True):
+        for i, (row, metrics) in enumerate(runs.items()):
+            x = np.arange(len(METRICS)) + (i - (len(runs) - 1) / 2) * width
+            values = np.array(
+                [[run.get(f"{kind}_{metric}", np.nan) for metric in METRICS] for run in metrics]
+            )
+            spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
+            axes.bar(x, values.mean(axis=0), width * 0.92, yerr=spread, capsize=4, color=f"C{i}", label=row)
+            for seed in values:
+                axes.plot(x, seed, "o", color="black", markersize=3)
+        axes.set(title=title, xlabel="frequency group of the class")
+        axes.set_xticks(range(len(METRICS)), METRICS.values())
+    panels[0].set_ylabel("AP on val [%]")
+    panels[0].legend(loc="upper left")
+    return figure
+
+
+def adaptation(histories: list[list[dict]], frequency: list[str]) -> Figure:
+    """Sampling probability and held-out loss over training, by frequency group: mean and range of the seeds.
+
+    Args:
+        histories: for each seed T records with iteration, probability (K,) and class_loss (K,).
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(9, 4.2))
+    iterations = [record["iteration"] for record in histories[0]]
+    for axes, (key, label) in zip(
+        panels,
+        dict(
+            probability="mean probability $p_c$ of a draw", class_loss="mean held-out class loss [nats]"
+        ).items(),
+        strict=True,
+    ):
+        values = np.array([[record[key] for record in history] for history in histories], dtype=float)
+        for group, (letter, name) in enumerate(FREQUENCY.items()):
+            mine = values[..., [f == letter for f in frequency]]
+            curves = np.nanmean(mine, axis=-1)  # (seeds, T)
+            axes.plot(iterations, curves.mean(axis=0), "o-", markersize=4, color=f"C{group}", label=name)
+            axes.fill_between(
+                iterations, curves.min(axis=0), curves.max(axis=0), color=f"C{group}", alpha=0.2
+            )
+        axes.set(xlabel="iteration after the warm-up", ylabel=label)
+    panels[0].set_yscale("log")
+    panels[1].legend(title="classes")
+    return figure
+
+
+def group_map(points: np.ndarray, groups: np.ndarray, names: list[str], frequency: list[str]) -> Figure:
+    """Classes in the plane, (K, 2), each by its character, groups of two and more by colour (Figure 1)."""
+    figure, axes = plt.subplots(figsize=(9, 7))
+    sizes = np.bincount(groups)
+    palette = plt.get_cmap("tab20").colors
+    rank = {group: i for i, group in enumerate(np.argsort(-sizes, kind="stable"))}
+    for (x, y), group, name, letter in zip(points, groups, names, frequency, strict=True):
+        colour = palette[rank[group] % len(palette)] if sizes[group] > 1 else "0.75"
+        axes.scatter(x, y, s=380, color=colour, alpha=0.45, edgecolors="none")
+        axes.text(
+            x, y, name, ha="center", va="center", fontsize=15, weight="bold" if letter == "r" else "normal"
+        )
+    axes.set(xlabel="t-SNE 1", ylabel="t-SNE 2")
+    axes.set_title(
+        f"{len(sizes)} groups of {len(groups)} classes, the largest of {sizes.max()}, "
+        f"{(sizes == 1).sum()} classes alone (grey); rare classes bold",
+        fontsize=11,
+    )
+    return figure

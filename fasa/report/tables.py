@@ -1,0 +1,78 @@
+"""The appendix's tables in Markdown: ours with its spread, the paper's beside it."""
+
+from math import isnan
+from pathlib import Path
+
+import yaml
+
+NAMES = dict(segm="mask", bbox="box")
+
+
+def definition(name: str) -> dict:
+    """A table of appendix.yaml: title, rows, columns and the paper's numbers."""
+    return yaml.safe_load(Path(__file__).with_name("appendix.yaml").read_text())[name]
+
+
+def column_name(metric: str) -> str:
+    """``segm_APr`` as a reader knows it: ``mask APr``."""
+    kind, _, rest = metric.partition("_")
+    return f"{NAMES.get(kind, kind)} {rest}".strip()
+
+
+def cell(value: dict | None) -> str:
+    """``12.3 ± 0.4``, without a spread for one run; a dash for what was not measured."""
+    if value is None:
+        return "-"
+    return f"{value['mean']:.1f}" + (f" ± {value['std']:.1f}" if value["std"] is not None else "")
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table, columns aligned so that it reads well on a terminal too."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "| " + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    )
+
+
+def appendix(name: str, summary: dict, columns: list[str] | None = None) -> str:
+    """A table of the appendix: our mean ± standard deviation over n seeds, then the paper's number.
+
+    Args:
+        name: its key in appendix.yaml.
+        summary: as from `summary.summarise`; rows that it lacks are left out.
+        columns: metrics to show instead of the table's own; the paper's numbers are then left out.
+    """
+    table = definition(name)
+    paper = table["paper"] if columns is None else {}
+    columns = columns or table["columns"]
+    body = []
+    for row in table["rows"]:
+        if row in summary:
+            n = next(iter(summary[row].values()))["n"]
+            cells = [cell(summary[row].get(column)) for column in columns]
+            if row in paper:
+                cells = [f"{ours} ({theirs})" for ours, theirs in zip(cells, paper[row], strict=True)]
+            body.append([f"`{row}`", *cells, str(n)])
+    return markdown(["row", *map(column_name, columns), "n"], body)
+
+
+def differences(intervals: dict[str, dict[str, tuple]]) -> str:
+    """A paired bootstrap as a table.
+
+    Args:
+        intervals: ``{"segm": {"APr": (difference, low, high, share_not_better), ...}, ...}`` in points.
+    """
+    body = [
+        [
+            column_name(f"{kind}_{metric}"),
+            f"{difference:+.1f}",
+            f"[{low:+.1f}, {high:+.1f}]",
+            f"{100 * share:.0f}%",
+        ]
+        for kind, metrics in intervals.items()
+        for metric, (difference, low, high, share) in metrics.items()
+        if not isnan(difference)
+    ]
+    return markdown(["metric", "difference", "95% interval", "resamples without gain"], body)

@@ -1,0 +1,54 @@
+import matplotlib
+
+matplotlib.use("agg")
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+from fasa.data.lvis import read_annotations
+from fasa.report import figures
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def test_counts_are_drawn_by_frequency():
+    figure = figures.instance_counts(np.array([3, 200, 40]), ["r", "f", "c"])
+    bars = {container.get_label(): container for container in figure.axes[0].containers}
+    drawn = [(bar.get_x() + 0.5, bar.get_height()) for name in sorted(bars) for bar in bars[name]]
+    assert sorted(drawn) == [(0, 200), (1, 40), (2, 3)]
+    assert set(bars) == {"rare (1)", "common (1)", "frequent (1)"}
+
+
+def test_bars_are_the_means_over_seeds():
+    def run(x):
+        return {
+            f"{kind}_{m}": x + i for kind in ("segm", "bbox") for i, m in enumerate(("APr", "APc", "APf"))
+        }
+
+    figure = figures.ap_by_frequency({"a": [run(1.0), run(3.0)], "b": [run(5.0), run(5.0)]})
+    heights = [bar.get_height() for bar in figure.axes[0].patches]
+    assert heights == [2, 3, 4, 5, 6, 7]
+
+
+def test_adaptation_curves_are_means_of_groups():
+    history = [
+        dict(iteration=10 * t, probability=[0.1 * t, 0.3 * t, 0.5], class_loss=[1.0, None, 2.0 * t])
+        for t in (1, 2)
+    ]
+    figure = figures.adaptation([history, history], ["r", "r", "c"])
+    rare = figure.axes[0].lines[0]
+    assert rare.get_xdata().tolist() == [10, 20] and rare.get_ydata() == pytest.approx([0.2, 0.4])
+    assert figure.axes[1].lines[0].get_ydata() == pytest.approx([1, 1])  # the class not measured is left out
+
+
+def test_scenes_and_group_map_draw(tiny_glyphs):
+    annotations = read_annotations(tiny_glyphs / "annotations" / "train.json")
+    assert len(figures.scenes(tiny_glyphs, annotations, 8).axes) == 8
+    figure = figures.group_map(
+        np.random.default_rng(0).normal(size=(3, 2)), np.array([0, 0, 1]), ["a", "b", "c"], "rcf"
+    )
+    assert "2 groups of 3 classes, the largest of 2, 1 classes alone" in figure.axes[0].get_title()

@@ -1,0 +1,46 @@
+from fasa.report import tables
+
+
+def value(mean, std=0.25, n=3):
+    return dict(mean=mean, std=std, n=n)
+
+
+SUMMARY = {
+    "mask_rcnn": {f"segm_{m}": value(i) for i, m in enumerate(["AP", "APr", "APc", "APf"])},
+    "mask_rcnn_fasa": {
+        f"segm_{m}": value(10 + i, None, 1) for i, m in enumerate(["AP", "APr", "APc", "APf"])
+    },
+}
+
+
+def test_main_table_holds_ours_and_the_papers():
+    header, rule, plain, fasa = tables.appendix("main", SUMMARY).splitlines()
+    assert [text.strip() for text in header.split("|")[1:-1]] == [
+        "row",
+        "mask AP",
+        "mask APr",
+        "mask APc",
+        "mask APf",
+        "n",
+    ]
+    assert "1.0 ± 0.2 (1.2)" in plain and plain.rstrip().endswith("3 |")
+    assert "11.0 (10.2)" in fasa and "±" not in fasa
+    assert len({len(line) for line in (header, rule, plain, fasa)}) == 1  # aligned
+
+
+def test_rows_that_were_not_run_are_left_out():
+    assert "mask_rcnn_fasa" not in tables.appendix("main", {"mask_rcnn": SUMMARY["mask_rcnn"]})
+
+
+def test_other_columns_have_no_number_of_the_paper():
+    assert "(" not in tables.appendix("main", SUMMARY, ["segm_APr"])
+
+
+def test_differences_by_hand():
+    text = tables.differences({"bbox": {"APr": (1.25, -0.5, 3.0, 0.08)}})
+    assert "| box APr | +1.2       | [-0.5, +3.0] | 8% " in text
+
+
+def test_paper_numbers_are_those_of_table_8():
+    paper = tables.definition("main")["paper"]
+    assert paper == dict(mask_rcnn=[19.3, 1.2, 17.4, 29.3], mask_rcnn_fasa=[22.6, 10.2, 21.6, 29.2])

@@ -1,0 +1,122 @@
+"""The whole pipeline at tiny scale: the real DVC, the real notebooks, a copy of this checkout."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TINY = {
+    "seeds:\n    - 0\n    - 1\n    - 2": "seeds:\n    - 0",
+    "classes: 60": "classes: 6",
+    "image_size: 128": "image_size: 64",
+    "train: 1500": "train: 16",
+    "adapt: 240": "adapt: 6",
+    "val: 400": "val: 6",
+    "- 3\n      - 8": "- 2\n      - 3",
+    "- 28": "- 20",
+    "- 60": "- 36",
+    "pairs: 6": "pairs: 1",
+    "iterations: 800": "iterations: 4",
+    "iterations: 600": "iterations: 4",
+    "batch: 8": "batch: 2",
+    "ramp: 100": "ramp: 2",
+    "threads: 2": "threads: 1",
+    "adapt_every: 60": "adapt_every: 1",
+    "resamples: 1000": "resamples: 20",
+}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A clone, work in progress included, with tiny params and nothing cached."""
+    folder = tmp_path_factory.mktemp("clone") / "fasa"
+    files = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in files.stdout.splitlines():
+        if (ROOT / name).is_file() and not name.startswith("results/") and name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    params = (folder / "params.yaml").read_text()
+    for old, new in TINY.items():
+        assert old in params, f"params.yaml has no {old!r} any more: mend TINY"
+        params = params.replace(old, new)
+    (folder / "params.yaml").write_text(params)
+    for command in (
+        ["git", "init", "-q"],
+        ["git", "add", "."],
+        ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "tiny"],
+    ):
+        subprocess.run(command, cwd=folder, check=True)
+    return folder
+
+
+def dvc(folder, *arguments):
+    environment = os.environ | dict(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    return subprocess.run(["dvc", *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def outdated(folder):
+    """Stages of the default run that are not up to date."""
+    status = json.loads(dvc(folder, "status", "--json").stdout)
+    return {stage for stage in status if not stage.startswith("tuning/")}
+
+
+@pytest.fixture(scope="module")
+def first(clone):
+    done = dvc(clone, "repro")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return (clone / "dvc.lock").read_bytes()
+
+
+def test_results_hold_every_row_and_metric(clone, first):
+    metrics = json.loads((clone / "results" / "metrics.json").read_text())
+    assert metrics.keys() == {"mask_rcnn", "mask_rcnn_fasa"}
+    # at this scale no class is frequent, so there is no APf
+    names = {f"{kind}_{m}" for kind in ("segm", "bbox") for m in ("AP", "AP50", "AP75", "APr", "APc")}
+    assert metrics["mask_rcnn"].keys() == names
+    fasa = metrics["mask_rcnn_fasa"]
+    assert fasa.keys() - names == {"fasa_adaptations", "fasa_virtual_per_iteration", "fasa_groups"}
+    assert fasa["fasa_adaptations"] == dict(mean=4, std=None, n=1)
+    assert "mask_rcnn_fasa" in (clone / "results" / "main.md").read_text()
+    for name in ("counts", "groups-0", "ap_by_frequency", "adaptation"):
+        assert (clone / "results" / "figures" / f"{name}.png").stat().st_size > 5000
+
+
+def test_second_run_does_nothing(clone, first):
+    done = dvc(clone, "repro")
+    assert done.returncode == 0 and "Running stage" not in done.stdout
+    assert (clone / "dvc.lock").read_bytes() == first
+    assert outdated(clone) == set()
+
+
+def test_editing_a_row_affects_that_row_alone(clone, first):
+    params = clone / "params.yaml"
+    before = params.read_text()
+    params.write_text(before.replace("type: FASA", "type: FASA\n        power: 1.5"))
+    affected = outdated(clone)
+    params.write_text(before)
+    assert affected == {"params", "train@mask_rcnn_fasa-0"}
+
+
+def test_a_mistake_stops_before_anything_is_lost(clone, first):
+    params = clone / "params.yaml"
+    before = params.read_text()
+    params.write_text(before.replace("ramp:", "rampe:"))
+    done = dvc(clone, "repro")
+    params.write_text(before)
+    assert done.returncode != 0
+    assert "error: params.yaml: warmup.rampe is unknown" in done.stdout + done.stderr
+    assert (clone / "runs" / "warmup" / "0.pth").exists() and (clone / "results" / "metrics.json").exists()
+    assert (clone / "dvc.lock").read_bytes() == first
+
+
+def test_forced_run_gives_the_same_bytes(clone, first):
+    done = dvc(clone, "repro", "--force", "--no-run-cache")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert (clone / "dvc.lock").read_bytes() == first

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from fasa.data.lvis import read_annotations
+from fasa.data.lvis import check_images, read_annotations
 from fasa.errors import UserError
 from fasa.params import Row, Schedule, read_row, strict
 
@@ -71,14 +71,21 @@ def held_out(cfg: Config, split: str) -> dict:
     """The data loader of a split that is not trained on, ``adapt`` or ``val``."""
     dataloader = copy.deepcopy(cfg.held_out_dataloader)
     dataloader.dataset.ann_file = f"annotations/{split}.json"
+    checked_annotations(dataloader.dataset)
     return dataloader
 
 
 def class_names(cfg: Config) -> list[str]:
     """Names of the classes of a config's data, in order of category id."""
-    dataset = cfg.train_dataloader.dataset
-    annotations = read_annotations(Path(dataset.data_root, dataset.ann_file))
-    return [category["name"] for category in sorted(annotations["categories"], key=lambda c: c["id"])]
+    annotations = checked_annotations(cfg.train_dataloader.dataset, train=True)
+    return [category["name"] for category in annotations["categories"]]
+
+
+def checked_annotations(dataset: dict, train: bool = False) -> dict:
+    """The annotations of a data set's config, which are complete and whose images are there."""
+    annotations = read_annotations(Path(dataset.data_root, dataset.ann_file), train=train)
+    check_images(dataset.data_root, annotations)
+    return annotations
 
 
 def train_warmup(profile: str, schedule: dict, seed: int, threads: int, work_dir: Path, out: Path) -> None:

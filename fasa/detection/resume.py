@@ -16,9 +16,14 @@ LAST = "last.pth"
 
 
 def rng_state() -> dict:
-    """The state of Python's, NumPy's and torch's CPU generators, as tensors and plain data."""
+    """The state of Python's, NumPy's and torch's generators, as tensors and plain data."""
     name, keys, *rest = np.random.get_state()
-    return dict(python=random.getstate(), numpy=[name, keys.tolist(), *rest], torch=torch.get_rng_state())
+    return dict(
+        python=random.getstate(),
+        numpy=[name, keys.tolist(), *rest],
+        torch=torch.get_rng_state(),
+        cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    )
 
 
 def set_rng_state(state: dict) -> None:
@@ -27,6 +32,8 @@ def set_rng_state(state: dict) -> None:
     random.setstate((version, tuple(internal), gauss))
     np.random.set_state(tuple(state["numpy"]))
     torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
 
 
 @HOOKS.register_module()

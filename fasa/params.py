@@ -119,13 +119,19 @@ def read_row(rows: dict, name: str) -> Row:
     row = strict(Row, rows[name], f"rows.{name}")
     if row.augmenter is not None:
         where, kind = f"rows.{name}.augmenter", row.augmenter.get("type")
-        if kind not in fasa.__all__ or not issubclass(getattr(fasa, kind), fasa.Augmenter):
-            raise UserError(f"params.yaml: {where}.type is {kind!r}, not an augmenter of fasa")
+        augmenters = [name for name in fasa.__all__ if is_augmenter(getattr(fasa, name))]
+        if kind not in augmenters:
+            raise UserError(f"params.yaml: {where}.type is {kind!r}; known: {', '.join(augmenters)}")
         arguments = set(inspect.signature(getattr(fasa, kind)).parameters)
         check_keys(row.augmenter, arguments - {"num_classes", "width", "seed"} | {"type"}, where)
         fields = {field.name for field in dataclasses.fields(MeanShiftGroups)}
         check_keys(row.augmenter.get("groups", {}), fields, f"{where}.groups")
     return row
+
+
+def is_augmenter(thing: Any) -> bool:
+    """Whether it is a method of fasa, rather than a part of one."""
+    return isinstance(thing, type) and issubclass(thing, fasa.Augmenter) and thing is not fasa.Augmenter
 
 
 def check(params: dict[str, Any]) -> None:

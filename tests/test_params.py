@@ -47,8 +47,8 @@ def put(params, path, value):
         ),
         ("run.seed", [0], "params.yaml: run.seed is unknown; known: rows, seeds"),
         ("rows.mask_rcnn", "x", "params.yaml: rows.mask_rcnn is 'x', not a section of keys and values"),
-        ("rows.mask_rcnn", {"augmenter": {"type": "Fasa"}}, "type is 'Fasa', not an augmenter of fasa"),
-        ("rows.mask_rcnn", {"augmenter": {"type": "virtual_loss"}}, "not an augmenter of fasa"),
+        ("rows.mask_rcnn", {"augmenter": {"type": "Fasa"}}, "type is 'Fasa'; known: FASA"),
+        ("rows.mask_rcnn", {"augmenter": {"type": "virtual_loss"}}, "type is 'virtual_loss'; known: FASA"),
         ("rows.mask_rcnn_fasa.augmenter.probscale", 1, "rows.mask_rcnn_fasa.augmenter.probscale is unknown"),
         (
             "rows.mask_rcnn_fasa.augmenter.groups.q",

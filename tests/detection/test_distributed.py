@@ -21,7 +21,7 @@ torch.distributed.init_process_group("gloo")
 cfg = Config.fromfile(sys.argv[1])
 init_default_scope("mmdet")
 model = MMDistributedDataParallel(module=MODELS.build(cfg.model))
-names = "default_scope work_dir train_dataloader train_cfg optim_wrapper param_scheduler custom_hooks randomness"
+names = "default_scope work_dir train_dataloader train_cfg optim_wrapper custom_hooks randomness"
 runner = Runner(model=model, launcher="pytorch", cfg=cfg, **{name: cfg.get(name) for name in names.split()})
 runner.train()
 head = runner.model.module.roi_head.bbox_head

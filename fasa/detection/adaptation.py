@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from fasa.augmenter import Augmenter
 from fasa.class_stats import all_reduce_sum
-from fasa.errors import UserError
 
 
 def instance_counts(dataset, num_classes: int) -> Tensor:
@@ -88,8 +87,8 @@ class AdaptationHook(Hook):
     """Gives augmenters the class counts before training, and adapts them on held-out data during it.
 
     Args:
-        dataloader: what differs from the config's `val_dataloader`, if it has one, at the least the data
-            set's `ann_file`: images held out from training, whose pipeline loads boxes before any resize.
+        dataloader: what differs from the config's `val_dataloader`, if it has one: at the least the data
+            set's `ann_file` (and `data_prefix`) of images held out from training.
             None: class counts only, no adaptation.
         every: iterations between passes; None: after every epoch.
 
@@ -105,8 +104,8 @@ class AdaptationHook(Hook):
         if self.overrides is not None:
             cfg = Config(dict(runner.cfg.get("val_dataloader") or {}))
             cfg.merge_from_dict(self.overrides)
+            cfg.dataset.pipeline = boxes_first(cfg.dataset.pipeline)
             self.dataloader = Runner.build_dataloader(cfg, seed=0)
-            check_boxes_follow_image(self.dataloader.dataset)
         if runner.iter > 0:
             return  # resumed: probabilities are the checkpoint's
         for augmenter in augmenters(runner.model):
@@ -152,12 +151,12 @@ def augmenters(model: nn.Module) -> list[Augmenter]:
     return [module for module in model.modules() if isinstance(module, Augmenter)]
 
 
-def check_boxes_follow_image(dataset) -> None:
-    """Refuse a pipeline that resizes first: its boxes keep the old size and miss their objects."""
-    names = [type(step).__name__ for step in dataset.pipeline.transforms]
-    load = next((i for i, name in enumerate(names) if name.startswith("LoadAnn")), len(names))
-    if any("Resize" in name for name in names[:load]):
-        raise UserError(
-            f"AdaptationHook: the pipeline {names} has no LoadAnnotations before its resize: put it after "
-            "LoadImageFromFile, or boxes do not fit the resized image"
-        )
+def boxes_first(pipeline: list[dict]) -> list[dict]:
+    """A test pipeline that loads boxes right after the image, so that a resize takes them along.
+
+    mmdet's own load annotations after the resize, at the size of the file: right for evaluation, but RoIs at
+    such boxes would miss their objects.
+    """
+    image = [step for step in pipeline if step["type"].startswith("LoadImage")]
+    rest = [step for step in pipeline if not step["type"].startswith("Load")]
+    return [*image, dict(type="LoadAnnotations", with_bbox=True), *rest]

@@ -13,8 +13,7 @@ from torch.testing import assert_close
 
 from fasa.data.lvis import instance_counts as counts_in_file
 from fasa.data.lvis import read_annotations
-from fasa.detection.adaptation import augmenters, check_boxes_follow_image, class_losses, instance_counts
-from fasa.errors import UserError
+from fasa.detection.adaptation import augmenters, boxes_first, class_losses, instance_counts
 from fasa.experiments import held_out
 
 FASA = dict(type="FASA", prob_scale=4)
@@ -113,14 +112,25 @@ def test_counts_are_those_of_the_annotation_file(config, tiny_glyphs):
     assert instance_counts(both, 6).tolist() == [2 * n for n in expected]
 
 
-def test_boxes_loaded_after_a_resize_are_refused(config):
+def test_boxes_follow_the_resize(config):
+    """mmdet's own test pipelines load annotations after it."""
     init_default_scope("mmdet")
     dataset = held_out(config(), "adapt").dataset
-    check_boxes_follow_image(DATASETS.build(dataset))
-    load, boxes, resize, pack = dataset.pipeline
-    dataset.pipeline = [load, resize, boxes, pack]
-    with pytest.raises(UserError, match="LoadAnnotations before its resize"):
-        check_boxes_follow_image(DATASETS.build(dataset))
+    plain = DATASETS.build(dataset)[0]["data_samples"].gt_instances.bboxes.tensor
+    image, boxes, _, pack = dataset.pipeline
+    dataset.pipeline = [image, dict(type="Resize", scale=(128, 128), keep_ratio=True), boxes, pack]
+    late = DATASETS.build(dataset)[0]["data_samples"]
+    assert_close(late.gt_instances.bboxes.tensor, plain)  # too small for the image
+    dataset.pipeline = boxes_first(dataset.pipeline)
+    assert [step.type for step in dataset.pipeline] == [
+        "LoadImageFromFile",
+        "LoadAnnotations",
+        "Resize",
+        "PackDetInputs",
+    ]
+    resized = DATASETS.build(dataset)[0]["data_samples"]
+    assert_close(resized.gt_instances.bboxes.tensor, 2 * plain)
+    assert resized.img_shape == (128, 128)
 
 
 def test_hook_adapts_every_so_many_iterations(config, tiny_glyphs):

@@ -149,7 +149,8 @@ class FASA(Augmenter):
         groups = self.groups
         if self.level == "class":
             groups = torch.where(groups == UNGROUPED, groups, torch.arange(len(groups), device=groups.device))
-        both = ~(signal.isnan() | self.class_loss.isnan())
+        # Before the first draw losses fall by themselves: that says nothing about the probabilities.
+        both = ~(signal.isnan() | self.class_loss.isnan()) & (self.iteration > self.warmup)
         change = group_mean(signal, groups, both) - group_mean(self.class_loss, groups, both)
         self.probability.mul_(torch.where(change < 0, self.up, 1.0).where(~(change > 0), self.down))
         self.probability.clamp_(max=1.0)

@@ -129,13 +129,13 @@ def train_row(
 
 def augmenter_metrics(history: dict) -> dict[str, float]:
     """What FASA did in a run: adaptation passes, virtual features per iteration, groups at the end."""
-    if not history["passes"]:
-        return {}
-    return dict(
-        fasa_adaptations=len(history["passes"]),
-        fasa_virtual_per_iteration=sum(history["drawn"]) / history["iterations"],
-        fasa_groups=max(history["passes"][-1]["group"]) + 1,
-    )
+    metrics = {}
+    if history["drawn"]:
+        metrics["fasa_virtual_per_iteration"] = sum(history["drawn"]) / history["iterations"]
+        metrics["fasa_adaptations"] = len(history["passes"])
+    if history["passes"]:
+        metrics["fasa_groups"] = max(history["passes"][-1]["group"]) + 1
+    return metrics
 
 
 def measured(kind: str, summary: dict[str, float]) -> dict[str, float]:

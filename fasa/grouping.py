@@ -16,9 +16,10 @@ from sklearn.preprocessing import normalize
 class MeanShiftGroups:
     """Mean-shift on class means of length 1, reduced by PCA.
 
-    The bandwidth decides everything, so it has a rule: the mean distance of a class to the nearest
-    `quantile` of all classes. scikit-learn's default (0.3) puts every class into one group; raw
-    means put most classes into one group and the rest alone, since their lengths differ by training.
+    The bandwidth decides everything, so it has a rule: a class's distance to the furthest of the nearest
+    share `quantile` of all classes, itself among them, mean over classes. scikit-learn's default (0.3) puts
+    every class into one group; raw means put most classes into one group and the rest alone, since their
+    lengths differ by training.
 
     Args:
         quantile: share of classes that count as near, in (0, 1]; larger gives fewer groups.
@@ -34,7 +35,7 @@ class MeanShiftGroups:
             return np.zeros(len(means), dtype=np.int64)
         points = self.project(means)
         groups = np.zeros(len(points), dtype=np.int64)
-        if bandwidth := estimate_bandwidth(points, quantile=max(self.quantile, 2 / len(points))):
+        if bandwidth := estimate_bandwidth(points, quantile=max(self.quantile, 2.5 / len(points))):
             groups = MeanShift(bandwidth=bandwidth).fit(points).labels_.astype(np.int64)
         warn_if_degenerate(groups)
         return groups

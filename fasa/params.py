@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import fasa
-from fasa.data.glyphs import render
+from fasa.data import glyphs
 from fasa.errors import UserError
 from fasa.grouping import MeanShiftGroups
 from fasa.pipeline.project import load_params
+
+
+def at_least(least: float, default: Any = dataclasses.MISSING) -> Any:
+    """A dataclass field for numbers from `least` on."""
+    return dataclasses.field(default=default, metadata=dict(least=least))
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,11 @@ class Schedule:
         final: the share of lr that a cosine falls to at the end; 1 keeps it.
     """
 
-    iterations: int
-    batch: int
-    lr: float
-    ramp: int = 0
-    final: float = 1.0
+    iterations: int = at_least(1)
+    batch: int = at_least(1)
+    lr: float = at_least(0)
+    ramp: int = at_least(0, default=0)
+    final: float = at_least(0, default=1.0)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Row:
     """
 
     augmenter: dict | None = None
-    adapt_every: int | None = None
+    adapt_every: int | None = at_least(1, default=None)
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Table:
         resamples: of the paired bootstrap.
     """
 
-    resamples: int
+    resamples: int = at_least(1)
 
 
 def strict(kind: type, section: Any, where: str) -> Any:
@@ -100,6 +105,9 @@ def strict(kind: type, section: Any, where: str) -> Any:
             raise UserError(
                 f"params.yaml: {where}.{name} is {value!r}, not {getattr(field.type, '__name__', wanted)}"
             )
+        least = field.metadata.get("least")
+        if least is not None and value is not None and value < least:
+            raise UserError(f"params.yaml: {where}.{name} is {value!r}; it must be at least {least}")
     return kind(**section)
 
 
@@ -122,11 +130,19 @@ def read_row(rows: dict, name: str) -> Row:
         augmenters = [name for name in fasa.__all__ if is_augmenter(getattr(fasa, name))]
         if kind not in augmenters:
             raise UserError(f"params.yaml: {where}.type is {kind!r}; known: {', '.join(augmenters)}")
-        arguments = set(inspect.signature(getattr(fasa, kind)).parameters)
-        check_keys(row.augmenter, arguments - {"num_classes", "width", "seed"} | {"type"}, where)
+        arguments = inspect.signature(getattr(fasa, kind)).parameters
+        check_keys(row.augmenter, arguments.keys() - {"num_classes", "width", "seed"} | {"type"}, where)
+        for key, value in row.augmenter.items():
+            if key in arguments and is_number(arguments[key].default) and not is_number(value):
+                raise UserError(f"params.yaml: {where}.{key} is {value!r}, not a number")
         fields = {field.name for field in dataclasses.fields(MeanShiftGroups)}
         check_keys(row.augmenter.get("groups", {}), fields, f"{where}.groups")
     return row
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number; True and False are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_augmenter(thing: Any) -> bool:
@@ -163,7 +179,8 @@ def check(params: dict[str, Any]) -> None:
             strict(kind, params[name], name)
         elif not isinstance(params[name], kind):
             raise UserError(f"params.yaml: {profile}.{name} is {params[name]!r}, not {kind.__name__}")
-    check_keys(params["data"], set(inspect.signature(render).parameters) - {"root"}, "data")
+    check_keys(params["data"], set(inspect.signature(glyphs.render).parameters) - {"root"}, "data")
+    glyphs.check_settings(**{key: value for key, value in params["data"].items() if key != "seed"})
     for name in {*params["rows"], *params["run"]["rows"]}:
         read_row(params["rows"], name)
 

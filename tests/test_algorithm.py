@@ -134,6 +134,17 @@ def test_first_pass_only_records():
     assert torch.equal(fasa.probability[~grouped], before[~grouped])
 
 
+def test_passes_during_the_warmup_only_record():
+    fasa = new_fasa(warmup=2)
+    before = fasa.probability.clone()
+    for loss in (3.0, 2.0, 1.0):  # the third pass is the first after a draw
+        fasa.virtual(*random_batch(torch.Generator().manual_seed(0), 50))
+        assert torch.equal(fasa.probability, before)
+        fasa.adapt(torch.full((K,), loss))
+    grouped = fasa.groups != UNGROUPED
+    assert_close(fasa.probability[grouped], (before[grouped] * 1.1).clamp(max=1))
+
+
 def test_resume_from_state_dict_is_exact():
     generator = torch.Generator().manual_seed(3)
     batches = [random_batch(generator, 40) for _ in range(6)]

@@ -47,6 +47,8 @@ def test_what_the_augmenter_did():
         fasa_adaptations=2, fasa_virtual_per_iteration=2.0, fasa_groups=3
     )
     assert augmenter_metrics(dict(iterations=4, drawn=[], passes=[])) == {}
+    never = augmenter_metrics(dict(iterations=4, drawn=[4], passes=[]))
+    assert never == dict(fasa_adaptations=0, fasa_virtual_per_iteration=1.0)
 
 
 def test_means_over_no_class_are_left_out():

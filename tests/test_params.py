@@ -56,6 +56,11 @@ def put(params, path, value):
             "augmenter.groups.q is unknown; known: components, quantile",
         ),
         ("profile", "lvis9", "params.yaml: profile 'lvis9' has no configs/lvis9.py"),
+        ("train.iterations", 0, "params.yaml: train.iterations is 0; it must be at least 1"),
+        ("rows.mask_rcnn_fasa.adapt_every", 0, "rows.mask_rcnn_fasa.adapt_every is 0; it must be at least 1"),
+        ("rows.mask_rcnn_fasa.augmenter.prob_scale", "8", "augmenter.prob_scale is '8', not a number"),
+        ("data.objects", [5, 3], "data.objects: must be [fewest, most], at least 1"),
+        ("data.classes", "many", "data: 'many' is not a whole number"),
         ("extra", 1, "params.yaml: embedded.extra is unknown"),
     ],
 )

@@ -64,17 +64,7 @@ def render(
     root = Path(root)
     if root.exists() and not (root.is_dir() and {p.name for p in root.iterdir()} <= {*PARTS, "annotations"}):
         raise UserError(f"{root}: is not a folder of this data set and would be lost; choose another one")
-    for met, key, rule in (
-        (set(images) == set(PARTS) and min(images.values()) > 0, "images", f"numbers for {', '.join(PARTS)}"),
-        (1 <= objects[0] <= objects[1], "objects", "[fewest, most], at least 1"),
-        (8 <= object_size[0] <= object_size[1], "object_size", "[smallest, largest] in pixels, at least 8"),
-        (object_size[1] <= image_size, "object_size", f"at most data.image_size, {image_size}"),
-        (exponent >= 0, "exponent", "0 or more"),
-        (0 <= 2 * pairs <= classes, "pairs", f"0 to {classes // 2}, half of data.classes"),
-        (0 <= together <= 1, "together", "a share from 0 to 1"),
-    ):
-        if not met:
-            raise UserError(f"data.{key}: must be {rule}")
+    check_settings(classes, image_size, images, objects, object_size, exponent, pairs, together)
 
     plan, *seeds = np.random.SeedSequence(seed).spawn(1 + len(PARTS))
     rng = np.random.default_rng(plan)
@@ -113,6 +103,37 @@ def render(
         os.replace(scratch, root)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def check_settings(
+    classes: int = 60,
+    image_size: int = 128,
+    images: dict[str, int] = IMAGES,
+    objects: tuple[int, int] = (3, 8),
+    object_size: tuple[int, int] = (28, 60),
+    exponent: float = 2.8,
+    pairs: int = 6,
+    together: float = 0.6,
+) -> None:
+    """Refuse settings of `render` that cannot be met.
+
+    Raises:
+        UserError: the first of them.
+    """
+    for value in (classes, image_size, pairs, *objects, *object_size, *images.values()):
+        if not isinstance(value, int):
+            raise UserError(f"data: {value!r} is not a whole number")
+    for met, key, rule in (
+        (set(images) == set(PARTS) and min(images.values()) > 0, "images", f"numbers for {', '.join(PARTS)}"),
+        (1 <= objects[0] <= objects[1], "objects", "[fewest, most], at least 1"),
+        (8 <= object_size[0] <= object_size[1], "object_size", "[smallest, largest] in pixels, at least 8"),
+        (object_size[1] <= image_size, "object_size", f"at most data.image_size, {image_size}"),
+        (exponent >= 0, "exponent", "0 or more"),
+        (0 <= 2 * pairs <= classes, "pairs", f"0 to {classes // 2}, half of data.classes"),
+        (0 <= together <= 1, "together", "a share from 0 to 1"),
+    ):
+        if not met:
+            raise UserError(f"data.{key}: must be {rule}")
 
 
 def _image(part: str, number: int, size: int, labels: list[int], classes: int, rng) -> dict:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fasa.augmenter import Augmenter
 from fasa.class_stats import all_reduce_sum
+from fasa.errors import UserError
 
 
 def instance_counts(dataset, num_classes: int) -> Tensor:
@@ -100,7 +101,15 @@ class AdaptationHook(Hook):
         self.overrides, self.dataloader, self.every, self.history = dataloader, None, every, []
 
     def before_train(self, runner: Runner) -> None:
-        """Build the loader; set initial probabilities unless this run is resumed."""
+        """Build the loader; set initial probabilities unless this run is resumed.
+
+        Raises:
+            UserError: a cascade, whose stages have no losses of their own here yet.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not hasattr(model.roi_head.bbox_head, "fc_cls"):
+            kind = type(model.roi_head).__name__
+            raise UserError(f"AdaptationHook: {kind} has several box heads; use a RoI head with one")
         if self.overrides is not None:
             cfg = Config(dict(runner.cfg.get("val_dataloader") or {}))
             cfg.merge_from_dict(self.overrides)
@@ -108,20 +117,21 @@ class AdaptationHook(Hook):
             self.dataloader = Runner.build_dataloader(cfg, seed=0)
         if runner.iter > 0:
             return  # resumed: probabilities are the checkpoint's
+        self.history = []
         for augmenter in augmenters(runner.model):
             augmenter.initialise(instance_counts(runner.train_dataloader.dataset, augmenter.num_classes))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Adapt every `every` iterations."""
         if self.every and self.every_n_train_iters(runner, self.every):
-            self.adapt(runner)
+            self.adapt(runner, runner.iter + 1)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Adapt after every epoch where `every` is None."""
         if self.every is None:
-            self.adapt(runner)
+            self.adapt(runner, runner.iter)
 
-    def adapt(self, runner: Runner) -> None:
+    def adapt(self, runner: Runner, iteration: int) -> None:
         """One pass and one step of every augmenter."""
         if self.dataloader is None:
             return
@@ -130,7 +140,7 @@ class AdaptationHook(Hook):
             augmenter.adapt(losses)
             self.history.append(
                 dict(
-                    iteration=runner.iter + 1,
+                    iteration=iteration,
                     class_loss=losses.tolist(),
                     probability=augmenter.probability.tolist(),
                     group=augmenter.groups.tolist(),
@@ -157,6 +167,8 @@ def boxes_first(pipeline: list[dict]) -> list[dict]:
     mmdet's own load annotations after the resize, at the size of the file: right for evaluation, but RoIs at
     such boxes would miss their objects.
     """
-    image = [step for step in pipeline if step["type"].startswith("LoadImage")]
-    rest = [step for step in pipeline if not step["type"].startswith("Load")]
-    return [*image, dict(type="LoadAnnotations", with_bbox=True), *rest]
+    boxes = dict(type="LoadAnnotations", with_bbox=True)
+    names = [str(step["type"]).rpartition(".")[2] for step in pipeline]
+    images = [step for step, name in zip(pipeline, names, strict=True) if name.startswith("LoadImage")]
+    rest = [step for step, name in zip(pipeline, names, strict=True) if not name.startswith("Load")]
+    return [*images, boxes, *rest]

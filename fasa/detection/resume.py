@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmdet.registry import HOOKS
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -38,7 +39,9 @@ def set_rng_state(state: dict) -> None:
 
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
-    """Saves ``last.pth`` in the work directory, from which a killed run goes on bit for bit (on CPU).
+    """Saves ``last.pth`` in the work directory, from which a killed run goes on.
+
+    Bit for bit on CPU in one process. Of several, only the first one's random state is kept: they start anew.
 
     mmengine's own checkpoints hold objects that ``torch.load(weights_only=True)`` refuses, and no random
     state. This one holds tensors and plain data only, and is written beside and renamed.
@@ -62,6 +65,11 @@ class ExactResumeHook(Hook):
         """Keep the random states until the data loader has been advanced."""
         self.resumed = checkpoint.get("rng")
 
+    def before_train(self, runner: Runner) -> None:
+        """A run that starts from a checkpoint's weights alone has random states of its own."""
+        if runner.iter == 0 or get_world_size() > 1:
+            self.resumed = None
+
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Set them at the first iteration of a resumed run."""
         if self.resumed is not None:
@@ -74,8 +82,9 @@ class ExactResumeHook(Hook):
             if "loss" in name and not torch.isfinite(value).all():
                 raise UserError(
                     f"{name} is {value.item()} at iteration {runner.iter + 1}: lower the learning rate "
-                    f"(params.yaml, lr); {Path(runner.work_dir) / LAST} holds the last good state"
+                    "(lr in params.yaml)"
                 )
         if self.every_n_train_iters(runner, self.every):
             runner.save_checkpoint(runner.work_dir, LAST + ".new", by_epoch=False)
-            os.replace(Path(runner.work_dir, LAST + ".new"), Path(runner.work_dir, LAST))
+            if is_main_process():
+                os.replace(Path(runner.work_dir, LAST + ".new"), Path(runner.work_dir, LAST))

@@ -3,7 +3,6 @@
 Exits with status 1 when a package is missing, an op fails on a visible device, or a data set is incomplete.
 """
 
-import json
 import platform
 import sys
 from collections.abc import Iterator
@@ -11,9 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from fasa.data.glyphs import PARTS
+from fasa.data.lvis import check_images, read_annotations
+from fasa.errors import UserError
+
 LIBRARY = ["torch", "numpy", "scikit-learn", "mmcv", "mmengine", "mmdet"]
 PIPELINE = ["dvc", "papermill", "jupyterlab", "lvis", "pycocotools", "matplotlib"]
-PARTS = ("train", "adapt", "val")
 
 
 class Row(NamedTuple):
@@ -92,26 +94,16 @@ def ops() -> Iterator[Row]:
 
 def glyphs(root: Path = Path("data/glyphs")) -> Row:
     """Return whether the embedded data set is complete; one that was not made yet is fine."""
-    paths = {part: root / "annotations" / f"{part}.json" for part in PARTS}
-    if not any(path.exists() for path in paths.values()):
+    if not root.exists():
         return Row(True, "glyphs", "not rendered yet; `make repro` does it")
-    mend = "render it anew: dvc repro --force data"
     sizes = []
-    for part, path in paths.items():
-        try:
-            names = [image["coco_url"] for image in json.loads(path.read_text())["images"]]
-        except FileNotFoundError:
-            return Row(False, "glyphs", f"{path} is missing; {mend}")
-        except (ValueError, KeyError, TypeError) as error:
-            return Row(False, "glyphs", f"{path} is damaged ({type(error).__name__}: {error}); {mend}")
-        missing = [root / name for name in names if not (root / name).is_file()]
-        if missing:
-            return Row(
-                False,
-                "glyphs",
-                f"{len(missing)} images of {len(names)} are missing, first {missing[0]}; {mend}",
-            )
-        sizes.append(f"{part} {len(names)}")
+    try:
+        for part in PARTS:
+            annotations = read_annotations(root / "annotations" / f"{part}.json")
+            check_images(root, annotations)
+            sizes.append(f"{part} {len(annotations['images'])}")
+    except UserError as error:
+        return Row(False, "glyphs", str(error))
     return Row(True, "glyphs", f"ready, images: {', '.join(sizes)}")
 
 

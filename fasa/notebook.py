@@ -9,6 +9,7 @@ data = params("data")  # in the cell tagged "parameters"; the pipeline injects w
 
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,9 +58,14 @@ def work_dir(*parts: str) -> Path:
     """A folder for checkpoints and logs of unfinished work, made if need be.
 
     Under the pipeline it survives an interruption, belongs to these very inputs (code, data, parameters), and
-    is removed when the stage succeeds. ``parts`` name a folder in it, such as ``"seed-0"``.
+    is removed when the stage succeeds. By hand it is new every time: what another run left is not taken up.
+    ``parts`` name a folder in it, such as ``"seed-0"``.
     """
-    folder = Path(os.environ.get("FASA_WORK_DIR", "scratch/work"), *parts)
+    work = os.environ.get("FASA_WORK_DIR")
+    if work is None:
+        Path("scratch").mkdir(exist_ok=True)
+        work = tempfile.mkdtemp(prefix="work-", dir="scratch")
+    folder = Path(work, *parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import matplotlib as mpl
 import pytest
@@ -24,10 +25,19 @@ def repository(tmp_path, monkeypatch):
 def test_interactive_work_stays_in_scratch(repository):
     path = notebook.output("results/a/metrics.json")
     path.write_text("{}")
-    notebook.work_dir("seed-0").joinpath("checkpoint").write_text("")
-    files = {str(file.relative_to(repository)) for file in repository.rglob("*") if file.is_file()}
-    added = {"scratch/results/a/metrics.json", "scratch/work/seed-0/checkpoint"}
-    assert files == {"dvc.yaml", "params.yaml"} | added
+    work = notebook.work_dir("seed-0")
+    work.joinpath("checkpoint").write_text("")
+    files = {file.relative_to(repository) for file in repository.rglob("*") if file.is_file()}
+    assert files - {work / "checkpoint"} == {
+        Path("dvc.yaml"),
+        Path("params.yaml"),
+        Path("scratch/results/a/metrics.json"),
+    }
+    assert work.parts[0] == "scratch"
+
+
+def test_interactive_work_is_not_taken_up_by_the_next_run():
+    assert notebook.work_dir() != notebook.work_dir()
 
 
 def test_under_dvc_outputs_are_where_dvc_expects_them(repository, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ TINY = {
     "threads: 2": "threads: 1",
     "adapt_every: 60": "adapt_every: 1",
     "resamples: 1000": "resamples: 20",
+    "- 4\n    - 16\n    - 64": "- 4\n    - 16",
 }
 
 
@@ -93,6 +95,16 @@ def test_second_run_does_nothing(clone, first):
     assert done.returncode == 0 and "Running stage" not in done.stdout
     assert (clone / "dvc.lock").read_bytes() == first
     assert outdated(clone) == set()
+
+
+def test_the_choice_of_settings_runs(clone, first):
+    done = dvc(clone, "repro", "tuning/dvc.yaml")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    text = (clone / "results" / "choice.md").read_text()
+    scores = dict(re.findall(r"^\| (\d+) +\| ([\d.]+)", text, re.MULTILINE))
+    chosen = re.search(r"Chosen: prob_scale (\d+)", text)[1]
+    assert scores.keys() == {"4", "16"} and float(scores[chosen]) == max(map(float, scores.values()))
+    assert (clone / "dvc.lock").read_bytes() == first
 
 
 def test_editing_a_row_affects_that_row_alone(clone, first):

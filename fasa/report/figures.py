@@ -80,6 +80,10 @@ def adaptation(histories: list[list[dict]], frequency: list[str]) -> Figure:
         histories: for each seed T records with iteration, probability (K,) and class_loss (K,).
     """
     figure, panels = plt.subplots(1, 2, figsize=(9, 4.2))
+    histories = [history for history in histories if history]
+    if not histories:
+        panels[0].text(0.5, 0.5, "no row adapted", ha="center", transform=panels[0].transAxes)
+        return figure
     iterations = [record["iteration"] for record in histories[0]]
     for axes, (key, label) in zip(
         panels,

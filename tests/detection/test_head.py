@@ -56,6 +56,12 @@ def test_on_it_adds_one_loss_and_leaves_the_others(config, batch):
     assert a["loss_virtual"] > 0
 
 
+def test_the_other_registered_head_adds_it_too(config, batch):
+    cfg = config(FASA)
+    cfg.model.roi_head.bbox_head.update(type="AugmentedShared4Conv1FCBBoxHead", conv_out_channels=8)
+    assert losses(build(cfg), batch)["loss_virtual"] > 0
+
+
 def test_virtual_loss_is_the_weighted_cross_entropy_of_what_was_drawn(config, batch):
     model = build(config(FASA))
     head = model.roi_head.bbox_head

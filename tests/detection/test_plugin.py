@@ -51,6 +51,8 @@ def test_the_readmes_lines_add_fasa_to_mmdets_lvis_config(tiny_glyphs, tmp_path)
     augmenter = runner.model.roi_head.bbox_head.augmenter
     assert augmenter.adaptations == 2  # after every epoch
     assert augmenter.moments.seen.any() and augmenter.drawn.sum() > 0
+    # what mmengine's own checkpoint hook saved is plain data, which torch reads without trusting it
+    assert "state_dict" in torch.load(tmp_path / "epoch_2.pth", weights_only=True)
     (hook,) = (hook for hook in runner.hooks if hasattr(hook, "history"))
     counts = instance_counts(read_annotations(tiny_glyphs / "annotations" / "train.json"))
     share = (1 / counts) / (1 / counts).sum()  # of the file: mmdet's LVIS config repeats images

@@ -45,6 +45,10 @@ def test_adaptation_curves_are_means_of_groups():
     assert figure.axes[1].lines[0].get_ydata() == pytest.approx([1, 1])  # the class not measured is left out
 
 
+def test_without_a_pass_the_figure_says_so():
+    assert figures.adaptation([[]], ["r"]).axes[0].texts[0].get_text() == "no row adapted"
+
+
 def test_scenes_and_group_map_draw(tiny_glyphs):
     annotations = read_annotations(tiny_glyphs / "annotations" / "train.json")
     assert len(figures.scenes(tiny_glyphs, annotations, 8).axes) == 8

@@ -1,4 +1,5 @@
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,11 @@ def params(monkeypatch):
 
 def test_committed_params_pass(params):
     check(params)
+
+
+def test_prob_scale_is_the_one_that_was_chosen(params):
+    chosen = re.search(r"Chosen: prob_scale (\d+)", (ROOT / "results" / "choice.md").read_text())[1]
+    assert params["rows"]["mask_rcnn_fasa"]["augmenter"]["prob_scale"] == int(chosen)
 
 
 def put(params, path, value):

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pycocotools.mask
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from fasa.data.lvis import image_path
 
@@ -102,7 +103,10 @@ def adaptation(histories: list[list[dict]], frequency: list[str]) -> Figure:
             )
         axes.set(xlabel="iteration after the warm-up", ylabel=label)
     panels[0].set_yscale("log")
-    panels[1].legend(title="classes")
+    panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panels[0].yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    panels[0].yaxis.set_minor_formatter(NullFormatter())
+    figure.legend(*panels[0].get_legend_handles_labels(), title="classes", loc="outside right upper")
     return figure
 
 

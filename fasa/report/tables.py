@@ -16,7 +16,7 @@ def definition(name: str) -> dict:
 def column_name(metric: str) -> str:
     """``segm_APr`` as a reader knows it: ``mask APr``."""
     kind, _, rest = metric.partition("_")
-    return f"{NAMES.get(kind, kind)} {rest}".strip()
+    return f"{NAMES.get(kind, kind)} {rest}".replace("_", " ")
 
 
 def cell(value: dict | None) -> str:

@@ -72,10 +72,12 @@ class Row:
     Args:
         augmenter: a class of `fasa` and its arguments, such as ``{type: FASA, prob_scale: 8}``; None: off.
         adapt_every: iterations between adaptation passes; None: never.
+        signal: what is measured in a pass: the loss of each class, or its metric, the box AP (appendix B.2).
     """
 
     augmenter: dict | None = None
     adapt_every: int | None = at_least(1, default=None)
+    signal: str = dataclasses.field(default="loss", metadata=dict(known=("loss", "metric")))
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,11 @@ def strict(kind: type, section: Any, where: str) -> Any:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     check_keys(section, fields, where)
     for name, field in fields.items():
-        if name not in section and field.default is dataclasses.MISSING:
-            raise UserError(f"params.yaml: {where}.{name} is missing")
-        value, wanted = section.get(name, field.default), float | int if field.type is float else field.type
+        if name not in section:
+            if field.default is field.default_factory is dataclasses.MISSING:
+                raise UserError(f"params.yaml: {where}.{name} is missing")
+            continue
+        value, wanted = section[name], float | int if field.type is float else field.type
         if isinstance(value, bool) or not isinstance(value, wanted):
             raise UserError(
                 f"params.yaml: {where}.{name} is {value!r}, not {getattr(field.type, '__name__', wanted)}"
@@ -108,6 +112,9 @@ def strict(kind: type, section: Any, where: str) -> Any:
         least = field.metadata.get("least")
         if least is not None and value is not None and value < least:
             raise UserError(f"params.yaml: {where}.{name} is {value!r}; it must be at least {least}")
+        if value not in field.metadata.get("known", (value,)):
+            known = ", ".join(field.metadata["known"])
+            raise UserError(f"params.yaml: {where}.{name} is {value!r}; known: {known}")
     return kind(**section)
 
 
@@ -161,7 +168,7 @@ def check(params: dict[str, Any]) -> None:
         run=Run,
         tuning=Tuning,
         threads=int,
-        data=dict,
+        data=glyphs.Settings,
         warmup=Schedule,
         train=Schedule,
         rows=dict,
@@ -179,8 +186,6 @@ def check(params: dict[str, Any]) -> None:
             strict(kind, params[name], name)
         elif not isinstance(params[name], kind):
             raise UserError(f"params.yaml: {profile}.{name} is {params[name]!r}, not {kind.__name__}")
-    check_keys(params["data"], set(inspect.signature(glyphs.render).parameters) - {"root"}, "data")
-    glyphs.check_settings(**{key: value for key, value in params["data"].items() if key != "seed"})
     for name in {*params["rows"], *params["run"]["rows"]}:
         read_row(params["rows"], name)
 

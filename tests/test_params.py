@@ -66,7 +66,7 @@ def put(params, path, value):
         ("rows.mask_rcnn_fasa.adapt_every", 0, "rows.mask_rcnn_fasa.adapt_every is 0; it must be at least 1"),
         ("rows.mask_rcnn_fasa.augmenter.prob_scale", "8", "augmenter.prob_scale is '8', not a number"),
         ("data.objects", [5, 3], "data.objects: must be [fewest, most], at least 1"),
-        ("data.classes", "many", "data: 'many' is not a whole number"),
+        ("data.classes", "many", "params.yaml: data.classes is 'many', not int"),
         ("extra", 1, "params.yaml: embedded.extra is unknown"),
     ],
 )

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,32 +23,14 @@ from fasa.data.scenes import paint
 from fasa.errors import UserError
 
 PARTS = ("train", "adapt", "val")
-IMAGES = {"train": 1500, "adapt": 240, "val": 400}
 NEGATIVES = 200  # at most so many absent classes are listed for an image; LVIS lists a few
 
 
-def render(
-    root: str | Path,
-    *,
-    seed: int,
-    classes: int = 60,
-    image_size: int = 128,
-    images: dict[str, int] = IMAGES,
-    objects: tuple[int, int] = (3, 8),
-    object_size: tuple[int, int] = (28, 60),
-    exponent: float = 2.8,
-    pairs: int = 6,
-    together: float = 0.6,
-) -> None:
-    """Render train, adapt and val into `root`, which is replaced when all is written.
-
-    Same arguments, same bytes: every image is drawn from a seed of its own. Images are ``{part}/000001.png``
-    and so on, ``annotations/{part}.json`` is in the format of LVIS v1, with frequency and counts of train in
-    all parts. `segmentation` is RLE, `polygons` the same mask as rings on pixel edges. All objects are
-    annotated, so every absent class is a true negative: all are listed, or 200 at random if there are more.
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the data set is made of.
 
     Args:
-        root: folder of the data set.
         seed: of everything that is drawn.
         classes: K, at most the size of `alphabet.pool`.
         image_size: side of the square images, in pixels.
@@ -59,14 +42,66 @@ def render(
         together: how often they do, see `deal`.
 
     Raises:
-        UserError: settings that cannot be met, or a folder that holds something else.
+        UserError: settings that cannot be met.
+    """
+
+    seed: int
+    classes: int = 60
+    image_size: int = 128
+    images: dict = field(default_factory=lambda: dict(train=1500, adapt=240, val=400))
+    objects: list = field(default_factory=lambda: [3, 8])
+    object_size: list = field(default_factory=lambda: [28, 60])
+    exponent: float = 2.8
+    pairs: int = 6
+    together: float = 0.6
+
+    def __post_init__(self):
+        sides, number = self.object_size, self.objects
+        for value in (self.classes, self.image_size, self.pairs, *number, *sides, *self.images.values()):
+            if not isinstance(value, int):
+                raise UserError(f"data: {value!r} is not a whole number")
+        for met, key, rule in (
+            (
+                set(self.images) == set(PARTS) and min(self.images.values()) > 0,
+                "images",
+                f"numbers for {', '.join(PARTS)}",
+            ),
+            (1 <= number[0] <= number[1], "objects", "[fewest, most], at least 1"),
+            (8 <= sides[0] <= sides[1], "object_size", "[smallest, largest] in pixels, at least 8"),
+            (sides[1] <= self.image_size, "object_size", f"at most data.image_size, {self.image_size}"),
+            (self.exponent >= 0, "exponent", "0 or more"),
+            (
+                0 <= 2 * self.pairs <= self.classes,
+                "pairs",
+                f"0 to {self.classes // 2}, half of data.classes",
+            ),
+            (0 <= self.together <= 1, "together", "a share from 0 to 1"),
+        ):
+            if not met:
+                raise UserError(f"data.{key}: must be {rule}")
+
+
+def render(root: str | Path, settings: Settings) -> None:
+    """Render train, adapt and val into `root`, which is replaced when all is written.
+
+    Same arguments, same bytes: every image is drawn from a seed of its own. Images are ``{part}/000001.png``
+    and so on, ``annotations/{part}.json`` is in the format of LVIS v1, with frequency and counts of train in
+    all parts. `segmentation` is RLE, `polygons` the same mask as rings on pixel edges. All objects are
+    annotated, so every absent class is a true negative: all are listed, or 200 at random if there are more.
+
+    Args:
+        root: folder of the data set.
+        settings: what to draw.
+
+    Raises:
+        UserError: a folder that holds something else, or fewer objects than classes.
     """
     root = Path(root)
     if root.exists() and not (root.is_dir() and {p.name for p in root.iterdir()} <= {*PARTS, "annotations"}):
         raise UserError(f"{root}: is not a folder of this data set and would be lost; choose another one")
-    check_settings(classes, image_size, images, objects, object_size, exponent, pairs, together)
+    classes, pairs, size = settings.classes, settings.pairs, settings.image_size
 
-    plan, *seeds = np.random.SeedSequence(seed).spawn(1 + len(PARTS))
+    plan, *seeds = np.random.SeedSequence(settings.seed).spawn(1 + len(PARTS))
     rng = np.random.default_rng(plan)
     characters = alphabet.choose(classes, rng)
     rank = rng.permutation(classes)
@@ -78,18 +113,18 @@ def render(
         written = {}
         for part, part_seed in zip(PARTS, seeds, strict=True):
             rng = np.random.default_rng(part_seed)
-            sizes = rng.integers(objects[0], objects[1], images[part], endpoint=True)
+            sizes = rng.integers(*settings.objects, settings.images[part], endpoint=True)
             total = int(sizes.sum())
             if part == "train" and total < classes:
                 raise UserError(f"data.images.train: {total} objects are too few for {classes} classes")
-            counts = zipf_counts(classes, total, exponent if part == "train" else 0)[rank]
-            scenes = deal(counts, sizes, partners, together, rng)
+            counts = zipf_counts(classes, total, settings.exponent if part == "train" else 0)[rank]
+            scenes = deal(counts, sizes, partners, settings.together, rng)
             (scratch / part).mkdir(parents=True)
             content = written[part] = {"images": [], "annotations": []}
             for labels, image_seed in zip(scenes, part_seed.spawn(len(scenes)), strict=True):
                 rng = np.random.default_rng(image_seed)
-                picture, shown = paint([characters[k] for k in labels], image_size, object_size, rng)
-                image = _image(part, 1 + len(content["images"]), image_size, labels, classes, rng)
+                picture, shown = paint([characters[k] for k in labels], size, settings.object_size, rng)
+                image = _image(part, 1 + len(content["images"]), size, labels, classes, rng)
                 # A higher level of compression is slower and saves little.
                 Image.fromarray(picture).save(scratch / image["file_name"], compress_level=2)
                 content["images"].append(image)
@@ -103,37 +138,6 @@ def render(
         os.replace(scratch, root)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def check_settings(
-    classes: int = 60,
-    image_size: int = 128,
-    images: dict[str, int] = IMAGES,
-    objects: tuple[int, int] = (3, 8),
-    object_size: tuple[int, int] = (28, 60),
-    exponent: float = 2.8,
-    pairs: int = 6,
-    together: float = 0.6,
-) -> None:
-    """Refuse settings of `render` that cannot be met.
-
-    Raises:
-        UserError: the first of them.
-    """
-    for value in (classes, image_size, pairs, *objects, *object_size, *images.values()):
-        if not isinstance(value, int):
-            raise UserError(f"data: {value!r} is not a whole number")
-    for met, key, rule in (
-        (set(images) == set(PARTS) and min(images.values()) > 0, "images", f"numbers for {', '.join(PARTS)}"),
-        (1 <= objects[0] <= objects[1], "objects", "[fewest, most], at least 1"),
-        (8 <= object_size[0] <= object_size[1], "object_size", "[smallest, largest] in pixels, at least 8"),
-        (object_size[1] <= image_size, "object_size", f"at most data.image_size, {image_size}"),
-        (exponent >= 0, "exponent", "0 or more"),
-        (0 <= 2 * pairs <= classes, "pairs", f"0 to {classes // 2}, half of data.classes"),
-        (0 <= together <= 1, "together", "a share from 0 to 1"),
-    ):
-        if not met:
-            raise UserError(f"data.{key}: must be {rule}")
 
 
 def _image(part: str, number: int, size: int, labels: list[int], classes: int, rng) -> dict:

@@ -57,19 +57,9 @@ def read_annotations(path: str | Path, *, train: bool = False) -> dict:
 
 def instance_counts(annotations: dict) -> np.ndarray:
     """Return the number of instances of each category, (K,) int64, in order of category id."""
-    return _count(annotations, [a["category_id"] for a in annotations["annotations"]])
-
-
-def image_counts(annotations: dict) -> np.ndarray:
-    """Return the number of images that show each category, (K,) int64, in order of category id."""
-    return _count(
-        annotations, [k for k, _ in {(a["category_id"], a["image_id"]) for a in annotations["annotations"]}]
-    )
-
-
-def _count(annotations: dict, category_ids: list[int]) -> np.ndarray:
     ids = np.array(sorted(category["id"] for category in annotations["categories"]))
-    return np.bincount(np.searchsorted(ids, np.array(category_ids, np.int64)), minlength=len(ids))
+    labels = np.searchsorted(ids, np.array([a["category_id"] for a in annotations["annotations"]], np.int64))
+    return np.bincount(labels, minlength=len(ids))
 
 
 def frequencies(annotations: dict) -> list[str]:

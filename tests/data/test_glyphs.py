@@ -25,7 +25,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("data") / "glyphs"
-    glyphs.render(root, **SMALL)
+    glyphs.render(root, glyphs.Settings(**SMALL))
     return root
 
 
@@ -41,10 +41,10 @@ def digests(root):
 def test_same_settings_give_the_same_bytes_and_replace_the_old_set(root, tmp_path):
     small = SMALL | {"images": {"train": 10, "adapt": 1, "val": 1}}
     for folder, settings in (("a", small), ("b", small | {"seed": 6}), ("b", small)):
-        glyphs.render(tmp_path / folder, **settings)
+        glyphs.render(tmp_path / folder, glyphs.Settings(**settings))
     first, second = digests(tmp_path / "a"), digests(tmp_path / "b")
     assert first == second and len(first) == 15
-    glyphs.render(tmp_path / "c", **small | {"seed": 6})
+    glyphs.render(tmp_path / "c", glyphs.Settings(**small | {"seed": 6}))
     assert all(digests(tmp_path / "c")[name] != digest for name, digest in first.items())
     assert {p.name for p in tmp_path.iterdir()} == {"a", "b", "c"}
 
@@ -156,8 +156,7 @@ def test_categories_tell_name_look_alikes_and_company(parts):
 
 
 def test_as_many_classes_as_lvis(tmp_path):
-    glyphs.render(
-        tmp_path / "glyphs",
+    settings = glyphs.Settings(
         seed=0,
         classes=1203,
         image_size=192,
@@ -165,6 +164,7 @@ def test_as_many_classes_as_lvis(tmp_path):
         objects=(20, 20),
         object_size=(12, 16),
     )
+    glyphs.render(tmp_path / "glyphs", settings)
     content = json.loads((tmp_path / "glyphs" / "annotations" / "train.json").read_text())
     assert len({a["category_id"] for a in content["annotations"]}) == len(content["categories"]) == 1203
     present = by_image(content)
@@ -192,14 +192,14 @@ def test_as_many_classes_as_lvis(tmp_path):
 )
 def test_settings_that_cannot_be_met_are_refused_and_leave_nothing(wrong, message, tmp_path):
     with pytest.raises(UserError, match=message) as error:
-        glyphs.render(tmp_path / "glyphs", **SMALL | wrong)
+        glyphs.render(tmp_path / "glyphs", glyphs.Settings(**SMALL | wrong))
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_render_leaves_the_earlier_set(tmp_path, monkeypatch):
     small = SMALL | {"images": {"train": 10, "adapt": 1, "val": 1}}
-    glyphs.render(tmp_path / "glyphs", **small)
+    glyphs.render(tmp_path / "glyphs", glyphs.Settings(**small))
     before = digests(tmp_path)
     (tmp_path / ".glyphs.partial").mkdir()  # of a process that was killed
 
@@ -208,7 +208,7 @@ def test_an_interrupted_render_leaves_the_earlier_set(tmp_path, monkeypatch):
 
     monkeypatch.setattr(glyphs, "_categories", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        glyphs.render(tmp_path / "glyphs", **small | {"seed": 1})
+        glyphs.render(tmp_path / "glyphs", glyphs.Settings(**small | {"seed": 1}))
     assert digests(tmp_path) == before
     assert [p.name for p in tmp_path.iterdir()] == ["glyphs"]
 
@@ -216,5 +216,5 @@ def test_an_interrupted_render_leaves_the_earlier_set(tmp_path, monkeypatch):
 def test_a_folder_of_something_else_is_not_replaced(tmp_path):
     (tmp_path / "thesis.tex").write_text("...")
     with pytest.raises(UserError, match="is not a folder of this data set"):
-        glyphs.render(tmp_path, **SMALL)
+        glyphs.render(tmp_path, glyphs.Settings(**SMALL))
     assert (tmp_path / "thesis.tex").exists()

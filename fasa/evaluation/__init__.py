@@ -1,20 +1,36 @@
-"""How good detections are: LVIS AP, and whether a difference between two rows is more than chance.
+"""How good detections are, by the four instruments of the appendix: AP_Old, AP_Fixed, AP_Pool and TIDE.
 
 ``inputs`` reads and checks, ``matches`` decides which detection found which object, ``ap`` makes that
-precision, ``bootstrap`` resamples the images.
+precision by one of the ``protocols``, ``tide`` says where the rest was lost, and ``bootstrap`` whether a
+difference between two rows is more than the choice of images.
 """
 
-from fasa.evaluation.ap import Result, average_precision, evaluate, summarize
+from fasa.evaluation.ap import Result, evaluate, judge
 from fasa.evaluation.bootstrap import Interval, paired_bootstrap
-from fasa.evaluation.matches import Matches, match
+from fasa.evaluation.inputs import Detections, GroundTruth, read_detections, read_ground_truth
+from fasa.evaluation.instruments import instruments
+from fasa.evaluation.matches import Matcher, Matches, match
+from fasa.evaluation.protocols import FIXED, OLD, POOL, PROTOCOLS, Protocol
+from fasa.evaluation.tide import tide
 
 __all__ = [
+    "FIXED",
+    "OLD",
+    "POOL",
+    "PROTOCOLS",
+    "Detections",
+    "GroundTruth",
     "Interval",
+    "Matcher",
     "Matches",
+    "Protocol",
     "Result",
-    "average_precision",
     "evaluate",
+    "instruments",
+    "judge",
     "match",
     "paired_bootstrap",
-    "summarize",
+    "read_detections",
+    "read_ground_truth",
+    "tide",
 ]

@@ -1,87 +1,124 @@
-"""Average precision of LVIS, over all images or under any weighting of them.
+"""Average precision of LVIS by any of its protocols.
 
-B weightings of the I images, K classes, T IoU thresholds.
+K classes, T IoU thresholds, R recall points, A area ranges.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from fasa.evaluation.matches import IOU_THRESHOLDS, Matches, match
+from fasa.evaluation.matches import ALL, AREAS, BITS, IOU_THRESHOLDS, Matches, match
+from fasa.evaluation.protocols import OLD, Protocol
 
 RECALLS = np.linspace(0, 1, 101)
 
 
 class Result(NamedTuple):
-    """What ``evaluate`` returns; every AP in percent, NaN where there is no ground truth to measure it on."""
+    """What `evaluate` returns; in percent, NaN where there is no object to measure it on."""
 
-    summary: dict[str, float]  # AP, AP50, AP75, APr, APc, APf
-    per_class: np.ndarray  # (K,) AP, in ascending order of category id
-    matches: Matches
+    summary: dict[str, float]  # AP, AP50, AP75, APs, APm, APl, APr, APc, APf, AR, ARs, ARm, ARl
+    per_class: np.ndarray  # (K,) AP of each class by itself, in ascending order of category id
+    precision: np.ndarray  # (T, R, K) in [0, 1], over all areas; what lvis-api calls so. Pooled: (T, R, 1)
+    matches: Matches  # within the protocol
 
 
-def evaluate(gt, detections, iou_type: str = "segm") -> Result:
-    """Evaluates detections as lvis-api does, with the best 300 of each image over all classes (AP_Old).
+def evaluate(gt, detections, protocol: Protocol = OLD, iou_type: str = "segm") -> Result:
+    """Judges detections: `OLD` as lvis-api does, `FIXED` and `POOL` as Dave et al. (2021) propose.
 
-    Arguments and errors are those of ``match``. Detections may be empty: AP is 0 then.
+    The other arguments and the errors are those of `match`. Detections may be empty: AP is 0 then.
+    AP_Fixed needs inference without a cap per image: of 300 an image it is a lower bound only.
     """
-    matches = match(gt, detections, iou_type)
-    ap = average_precision(matches, np.ones((1, len(matches.image_ids))))[0]  # (K, T)
-    summary = {name: float(value) for name, value in summarize(ap, matches.frequency).items()}
-    return Result(summary, 100 * ap.mean(axis=-1), matches)
+    return judge(match(gt, detections, iou_type), protocol)
 
 
-def average_precision(matches: Matches, weights: np.ndarray) -> np.ndarray:
-    """Computes AP where image i counts weights[b, i] times, with all its objects and detections.
+def judge(matches: Matches, protocol: Protocol = OLD) -> Result:
+    """Evaluates what was matched once, by one of the protocols."""
+    matches = matches.within(protocol)
+    frequency = matches.frequency
+    everything = slice(None)
+    if protocol.pooled:
+        precision, recall = curves(matches, pooled=everything)
+        per_class, _ = curves(matches)
+    else:
+        precision, recall = curves(matches)
+        per_class = precision
+    summary = dict(AP=precision.mean(axis=1), AP50=precision[0].mean(axis=0), AP75=precision[5].mean(axis=0))
+    recalls = dict(AR=recall)
+    for a, name in list(enumerate(AREAS))[1:]:
+        area_precision, recalls[f"AR{name}"] = curves(matches, a, everything if protocol.pooled else None)
+        summary[f"AP{name}"] = area_precision.mean(axis=1)
+    for group in "rcf":
+        members = frequency == group
+        part = curves(matches, pooled=members)[0] if protocol.pooled else precision[..., members]
+        summary[f"AP{group}"] = part.mean(axis=1)
+    return Result(
+        {name: 100 * _mean_of_measured(value) for name, value in (summary | recalls).items()},
+        100 * per_class.mean(axis=(0, 1)),
+        precision,
+        matches,
+    )
 
-    AP = mean over 101 recalls r of the highest precision tp / (tp + fp) at any recall >= r. The curve is
+
+def curves(matches: Matches, area: int = ALL, pooled=None) -> tuple[np.ndarray, np.ndarray]:
+    """Precision at the recall points, and the highest recall.
+
+    AP is the mean over 101 recalls r of the highest precision tp / (tp + fp) at any recall >= r. That is
     needed at the true positives only: between them recall stands still and precision falls.
 
     Args:
         matches: the detections of one run.
-        weights: (B, I) whole numbers >= 0.
+        area: of the ranges in `AREAS`.
+        pooled: the classes that share one curve, an index into the K; None: each class has its own.
 
     Returns:
-        (B, K, T) in [0, 1]; 0 for a class that has objects and no detections, NaN for one without objects.
+        (T, R, K) and (T, K) in [0, 1]; for pooled classes K is 1. 0 for a class that has objects and no
+        detections, NaN for one without objects.
     """
-    n_weightings, n_classes = len(weights), len(matches.category_ids)
-    weights = np.ascontiguousarray(weights.T, dtype=np.float64)  # (I, B); whole numbers stay exact
-    ap = np.zeros((n_weightings, n_classes, len(IOU_THRESHOLDS)))
-    objects = np.searchsorted(matches.object_class, np.arange(n_classes + 1))
-    detections = np.searchsorted(matches.label, np.arange(n_classes + 1))
-    for k in range(n_classes):
-        n_objects = weights[matches.object_image[objects[k] : objects[k + 1]]].sum(axis=0)  # (B,)
-        mine = slice(detections[k], detections[k + 1])
-        weight = weights[matches.image[mine]]  # (n, B)
-        partial = ~matches.exhaustive[mine, None]
-        seen = np.cumsum(np.where(partial, 0, weight), axis=0)
-        for t in range(len(IOU_THRESHOLDS)):
-            hits = np.flatnonzero(matches.matched[mine, t])
-            tp = np.cumsum(weight[hits], axis=0)  # (hits, B)
-            # where a class is not exhaustively annotated, only its true positives are seen
-            tp_and_fp = seen[hits] + np.cumsum(np.where(partial[hits], weight[hits], 0), axis=0)
-            precision = tp / (tp_and_fp + np.spacing(1))
-            precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-            with np.errstate(invalid="ignore"):  # 0 / 0 in a weighting that left out all objects
-                reached = np.searchsorted(RECALLS, tp / n_objects, side="right")
-            ap[:, k, t] = (precision * np.diff(reached, axis=0, prepend=0)).sum(axis=0) / len(RECALLS)
-        ap[n_objects == 0, k] = np.nan
-    return ap
+    label, object_class = matches.label, matches.object_class[matches.object_counts[:, area]]
+    matched, ignored = matches.matched[:, area], matches.ignored[:, area]
+    n_classes = len(matches.category_ids)
+    if pooled is not None:
+        member = np.zeros(n_classes, dtype=bool)
+        member[pooled] = True
+        keep = np.flatnonzero(member[label])
+        keep = keep[np.argsort(-matches.score[keep], kind="stable")]
+        matched, ignored, label = matched[keep], ignored[keep], np.zeros(len(keep), dtype=np.int64)
+        object_class, n_classes = np.zeros(member[object_class].sum(), dtype=np.int64), 1
+    n_objects = np.bincount(object_class, minlength=n_classes)
+    shape = (len(IOU_THRESHOLDS), len(RECALLS), n_classes)
+    precision, recall = np.zeros(shape), np.zeros((shape[0], n_classes))
+    takes_part = np.flatnonzero(ignored != BITS.sum())  # at some threshold
+    matched, ignored, label = matched[takes_part], ignored[takes_part], label[takes_part]
+    first = np.searchsorted(label, np.arange(n_classes))
+    for t, bit in enumerate(BITS):
+        hits = np.flatnonzero(matched & bit)
+        if not len(hits):
+            continue
+        k = label[hits]
+        seen = np.concatenate([[0], np.cumsum((ignored & bit) == 0)])  # true and false positives
+        start = np.flatnonzero(np.diff(k, prepend=-1))
+        tp = 1 + np.arange(len(hits)) - np.repeat(start, np.diff(start, append=len(hits)))
+        at_hits = _highest_from_here_on(tp / (seen[hits + 1] - seen[first[k]] + np.spacing(1)), k)
+        reached = np.searchsorted(RECALLS, tp / n_objects[k], side="right")  # recall points, per class
+        new = np.diff(reached, prepend=0)
+        new[start] = reached[start]
+        owner = np.repeat(np.arange(len(hits)), new)
+        point = np.arange(len(owner)) - np.repeat(np.cumsum(new) - reached, new)
+        precision[t, point, k[owner]] = at_hits[owner]
+        np.maximum.at(recall[t], k, tp / n_objects[k])
+    precision[..., n_objects == 0] = np.nan
+    recall[:, n_objects == 0] = np.nan
+    return precision, recall
 
 
-def summarize(ap: np.ndarray, frequency: np.ndarray) -> dict[str, np.ndarray]:
-    """Averages AP over the classes with objects, all and by frequency: (..., K, T) -> (...) in percent."""
-    mean = ap.mean(axis=-1)
-    columns = {
-        "AP": mean,
-        "AP50": ap[..., 0],
-        "AP75": ap[..., 5],
-        **{f"AP{group}": mean[..., frequency == group] for group in "rcf"},
-    }
-    return {name: 100 * _mean_of_measured(values) for name, values in columns.items()}
+def _highest_from_here_on(precision: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """The highest precision at or after each place within its class; classes ascend."""
+    values, rank = np.unique(precision, return_inverse=True)
+    rank += (k[-1] - k) * len(values) if len(k) else 0  # backwards, a later class always ranks higher
+    highest = np.maximum.accumulate(rank[::-1])[::-1]
+    return values[highest % len(values)]
 
 
-def _mean_of_measured(values: np.ndarray) -> np.ndarray:
-    measured = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):  # none measured: 0 / 0 = NaN is the answer
-        return np.sum(values, axis=-1, where=measured) / measured.sum(axis=-1)
+def _mean_of_measured(values: np.ndarray) -> float:
+    measured = values[~np.isnan(values)]
+    return float(measured.mean()) if len(measured) else np.nan

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fasa.errors import UserError
-from fasa.evaluation.ap import average_precision, summarize
-from fasa.evaluation.matches import Matches
+from fasa.evaluation.ap import RECALLS
+from fasa.evaluation.matches import ALL, BITS, IOU_THRESHOLDS, Matches
 
 CHUNK = 128  # resamples at a time: their sums stay in the processor's cache
 
@@ -46,7 +46,7 @@ def paired_bootstrap(
     """
     if not a or not b:
         raise UserError("the bootstrap needs at least one run of each row")
-    for field in ("image_ids", "category_ids", "frequency", "object_image", "object_class"):
+    for field in ("image_ids", "category_ids", "frequency", "object_image", "object_class", "object_counts"):
         if not all(np.array_equal(getattr(a[0], field), getattr(run, field)) for run in [*a, *b]):
             raise UserError(
                 f"the runs were evaluated on different annotations ({field} differ); evaluate them again"
@@ -67,7 +67,7 @@ def _difference(a: Sequence[Matches], b: Sequence[Matches], weights: np.ndarray)
     """Row b minus row a under B weightings of the images: (B,) for each metric."""
 
     def mean_over_seeds(runs: Sequence[Matches]) -> dict[str, np.ndarray]:
-        summaries = [summarize(average_precision(run, weights), run.frequency) for run in runs]
+        summaries = [summarize(weighted_precision(run, weights), run.frequency) for run in runs]
         return {name: np.mean([summary[name] for summary in summaries], axis=0) for name in summaries[0]}
 
     mean_a, mean_b = mean_over_seeds(a), mean_over_seeds(b)
@@ -81,3 +81,60 @@ def _interval(difference: float, resampled: np.ndarray) -> Interval:
         return Interval(float(difference), np.nan, np.nan, np.nan)
     low, high = np.percentile(resampled, [2.5, 97.5])
     return Interval(float(difference), float(low), float(high), float(np.mean(resampled <= 0)))
+
+
+def weighted_precision(matches: Matches, weights: np.ndarray) -> np.ndarray:
+    """AP where image i counts weights[b, i] times, with all its objects and detections.
+
+    Args:
+        matches: the detections of one run, within its protocol.
+        weights: (B, I) whole numbers >= 0.
+
+    Returns:
+        (B, K, T) in [0, 1]; 0 for a class that has objects and no detections, NaN for one without objects.
+    """
+    n_weightings, n_classes = len(weights), len(matches.category_ids)
+    weights = np.ascontiguousarray(weights.T, dtype=np.float64)  # (I, B); whole numbers stay exact
+    ap = np.zeros((n_weightings, n_classes, len(IOU_THRESHOLDS)))
+    counting = matches.object_counts[:, ALL]
+    object_image, object_class = matches.object_image[counting], matches.object_class[counting]
+    objects = np.searchsorted(object_class, np.arange(n_classes + 1))
+    detections = np.searchsorted(matches.label, np.arange(n_classes + 1))
+    matched, ignored = matches.matched[:, ALL], matches.ignored[:, ALL]
+    for k in range(n_classes):
+        n_objects = weights[object_image[objects[k] : objects[k + 1]]].sum(axis=0)  # (B,)
+        mine = slice(detections[k], detections[k + 1])
+        weight = weights[matches.image[mine]]  # (n, B)
+        usual = (ignored[mine] == 0)[:, None]  # at every threshold: their sum serves all
+        seen = np.cumsum(np.where(usual, weight, 0), axis=0)
+        for t, bit in enumerate(BITS):
+            hits = np.flatnonzero(matched[mine] & bit)
+            at = np.flatnonzero(~usual[:, 0] & ((ignored[mine] & bit) == 0))  # seen at this threshold only
+            more = np.concatenate([np.zeros((1, n_weightings)), np.cumsum(weight[at], axis=0)])
+            tp = np.cumsum(weight[hits], axis=0)  # (hits, B)
+            tp_and_fp = seen[hits] + more[np.searchsorted(at, hits, side="right")]
+            precision = tp / (tp_and_fp + np.spacing(1))
+            precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+            with np.errstate(invalid="ignore"):  # 0 / 0 in a weighting that left out all objects
+                reached = np.searchsorted(RECALLS, tp / n_objects, side="right")
+            ap[:, k, t] = (precision * np.diff(reached, axis=0, prepend=0)).sum(axis=0) / len(RECALLS)
+        ap[n_objects == 0, k] = np.nan
+    return ap
+
+
+def summarize(ap: np.ndarray, frequency: np.ndarray) -> dict[str, np.ndarray]:
+    """Averages AP over the classes with objects, all and by frequency: (..., K, T) -> (...) in percent."""
+    mean = ap.mean(axis=-1)
+    columns = {
+        "AP": mean,
+        "AP50": ap[..., 0],
+        "AP75": ap[..., 5],
+        **{f"AP{group}": mean[..., frequency == group] for group in "rcf"},
+    }
+    return {name: 100 * _mean_of_measured(values) for name, values in columns.items()}
+
+
+def _mean_of_measured(values: np.ndarray) -> np.ndarray:
+    measured = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):  # none measured: 0 / 0 = NaN is the answer
+        return np.sum(values, axis=-1, where=measured) / measured.sum(axis=-1)

@@ -1,13 +1,15 @@
 """LVIS annotations and results as arrays, checked.
 
-I images, K classes. A *cell* is one class in one image, numbered image * K + class.
+I images, K classes, G objects, N detections. A *cell* is one class in one image, numbered image * K + class.
 """
 
 import json
 import os
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from pycocotools import mask as mask_utils
 
@@ -17,138 +19,281 @@ SHAPE_FIELD = {"segm": "segmentation", "bbox": "bbox"}
 
 
 class GroundTruth(NamedTuple):
-    """Annotations; images and classes in ascending order of id, objects as in the file."""
+    """Annotations; images and classes ascend by id, objects by image, then as in the file."""
 
     name: str  # in messages
-    image_ids: list[int]
-    sizes: list[list[int]]  # [height, width] of each image
-    category_ids: list[int]
-    frequency: list[str]  # of each class: "r", "c" or "f"
-    absent: np.ndarray  # cells that hold no object
-    not_exhaustive: np.ndarray  # cells that may hold more objects than annotated
-    image: np.ndarray  # of each object
-    label: np.ndarray  # its class
-    cell: np.ndarray
-    shape: list  # its box or mask, as the file has it
+    iou_type: str  # "segm" or "bbox"
+    image_ids: np.ndarray  # (I,)
+    sizes: np.ndarray  # (I, 2) height, width in pixels
+    category_ids: np.ndarray  # (K,)
+    frequency: np.ndarray  # (K,) "r", "c" or "f"
+    absent: np.ndarray  # sorted cells that are known to hold no object
+    not_exhaustive: np.ndarray  # sorted cells that may hold more objects than annotated
+    image: np.ndarray  # (G,) of each object
+    label: np.ndarray  # (G,) its class
+    area: np.ndarray  # (G,) in pixels, > 0
+    ignore: np.ndarray  # (G,) whether finding it or not is neither right nor wrong
+    shape: np.ndarray | list  # (G, 4) boxes x, y, w, h; or polygons and RLEs as the file has them
+
+    @property
+    def cell(self) -> np.ndarray:
+        """The cell of each object, (G,)."""
+        return self.image * len(self.category_ids) + self.label
 
 
 class Detections(NamedTuple):
-    """Results, in the order of the file."""
+    """Detections by the ids of the annotations, in any order; of equal scores the first counts as better."""
 
-    name: str  # in messages
-    image: np.ndarray
-    label: np.ndarray
-    cell: np.ndarray
-    score: np.ndarray  # float64
-    shape: list  # box or mask, as the file has it
+    image_id: np.ndarray  # (N,) int64
+    category_id: np.ndarray  # (N,) int64
+    score: np.ndarray  # (N,) float64, finite
+    shape: np.ndarray | list  # (N, 4) float64 boxes x, y, w, h; or N compressed RLEs, the "counts" of each
 
 
-def read_ground_truth(source, iou_type: str) -> GroundTruth:
-    """Reads LVIS v1 annotations, a dict or a path, without their objects of no area."""
-    name, gt = _read(source, "ground truth", dict)
-    missing = {"images", "categories", "annotations"} - gt.keys()
-    if missing:
-        raise UserError(f"{name}: no {sorted(missing)[0]!r}; LVIS v1 annotations are needed")
+class _Image(msgspec.Struct, gc=False):
+    id: int
+    height: int
+    width: int
+    neg_category_ids: list[int]
+    not_exhaustive_category_ids: list[int]
 
-    fields = ("id", "height", "width", "neg_category_ids", "not_exhaustive_category_ids")
-    images = sorted(zip(*_columns(gt["images"], fields, f"{name}: images"), strict=True))
-    categories = sorted(
-        zip(*_columns(gt["categories"], ("id", "frequency"), f"{name}: categories"), strict=True)
-    )
-    image_ids, category_ids = [row[0] for row in images], [row[0] for row in categories]
-    n_classes = len(category_ids)
 
-    def listed(column: int) -> np.ndarray:
-        """The cells that the images' lists name."""
-        image = [i for i, row in enumerate(images) for _ in row[column]]
-        label = [category_id for row in images for category_id in row[column]]
-        return np.array(image, dtype=np.int64) * n_classes + _positions(label, category_ids, "category", name)
+class _Category(msgspec.Struct, gc=False):
+    id: int
+    frequency: str
 
-    fields = ("image_id", "category_id", "area", SHAPE_FIELD[iou_type])
-    objects = zip(*_columns(gt["annotations"], fields, f"{name}: annotations"), strict=True)
-    objects = [row for row in objects if row[2] > 0]
-    image = _positions([row[0] for row in objects], image_ids, "image", name)
-    label = _positions([row[1] for row in objects], category_ids, "category", name)
+
+class _Object(msgspec.Struct, gc=False):
+    image_id: int
+    category_id: int
+    area: float
+    ignore: int | bool = 0
+
+
+class _BoxObject(_Object, gc=False, kw_only=True):
+    bbox: tuple[float, float, float, float]
+
+
+class _Rle(msgspec.Struct, gc=False):
+    size: tuple[int, int]
+    counts: str | list[int]
+
+
+class _MaskObject(_Object, gc=False, kw_only=True):
+    segmentation: _Rle | list[list[float]]
+
+
+class _Detection(msgspec.Struct, gc=False):
+    image_id: int
+    category_id: int
+    score: float
+
+
+class _Box(_Detection, gc=False, kw_only=True):
+    bbox: tuple[float, float, float, float]
+
+
+class _Mask(_Detection, gc=False, kw_only=True):
+    segmentation: _Rle
+
+
+class _BoxFile(msgspec.Struct, gc=False):
+    images: list[_Image]
+    categories: list[_Category]
+    annotations: list[_BoxObject]
+
+
+class _MaskFile(msgspec.Struct, gc=False):
+    images: list[_Image]
+    categories: list[_Category]
+    annotations: list[_MaskObject]
+
+
+ANNOTATIONS = {"bbox": _BoxFile, "segm": _MaskFile}
+RESULTS = {"bbox": list[_Box], "segm": list[_Mask]}
+
+
+def read_ground_truth(source: dict | str | os.PathLike | GroundTruth, iou_type: str) -> GroundTruth:
+    """Reads LVIS v1 annotations, a dict or a path, without their objects of no area.
+
+    Raises:
+        UserError: an unreadable file, a missing or wrong field, an unknown id; names the entry.
+    """
+    if iou_type not in SHAPE_FIELD:
+        raise UserError(f"iou_type {iou_type!r} is unknown; choose one of {', '.join(SHAPE_FIELD)}")
+    if isinstance(source, GroundTruth):
+        return source
+    name, gt = _read(source, "ground truth", ANNOTATIONS[iou_type])
+
+    images = sorted(gt.images, key=lambda image: image.id)
+    categories = sorted(gt.categories, key=lambda category: category.id)
+    image_ids = np.array([image.id for image in images], dtype=np.int64)
+    category_ids = np.array([category.id for category in categories], dtype=np.int64)
+    for what, ids in (("image", image_ids), ("category", category_ids)):
+        if len(twice := ids[1:][ids[1:] == ids[:-1]]):
+            raise UserError(f"{name}: {what} id {twice[0]} is there twice")
+
+    def listed(field: str) -> np.ndarray:
+        """The cells that a list of each image names."""
+        lists = [getattr(image, field) for image in images]
+        where = f"{name}: {field}"
+        label = positions(np.array(list(chain(*lists)), dtype=np.int64), category_ids, "category", where)
+        return np.unique(
+            np.repeat(np.arange(len(images)), [len(one) for one in lists]) * len(categories) + label
+        )
+
+    objects = gt.annotations
+    area = np.array([thing.area for thing in objects], dtype=np.float64)
+    if not np.isfinite(area).all():
+        raise UserError(f"{name}: annotations[{np.flatnonzero(~np.isfinite(area))[0]}] has no finite area")
+    image = np.array([thing.image_id for thing in objects], dtype=np.int64)
+    image = positions(image, image_ids, "image", f"{name}: annotations")
+    label = np.array([thing.category_id for thing in objects], dtype=np.int64)
+    label = positions(label, category_ids, "category", f"{name}: annotations")
+    order = np.argsort(image, kind="stable")
+    order = order[area[order] > 0]
+    if iou_type == "bbox":
+        shape = np.array([objects[g].bbox for g in order], dtype=np.float64).reshape(-1, 4)
+        _check_boxes(shape, f"{name}: annotations", order)
+    else:
+        shape = [objects[g].segmentation for g in order]
     return GroundTruth(
         name=name,
+        iou_type=iou_type,
         image_ids=image_ids,
-        sizes=[[height, width] for _, height, width, _, _ in images],
+        sizes=np.array([[image.height, image.width] for image in images], dtype=np.int64).reshape(-1, 2),
         category_ids=category_ids,
-        frequency=[frequency for _, frequency in categories],
-        absent=listed(3),
-        not_exhaustive=listed(4),
-        image=image,
-        label=label,
-        cell=image * n_classes + label,
-        shape=[row[3] for row in objects],
+        frequency=np.array([category.frequency for category in categories], dtype="U1"),
+        absent=listed("neg_category_ids"),
+        not_exhaustive=listed("not_exhaustive_category_ids"),
+        image=image[order],
+        label=label[order],
+        area=area[order],
+        ignore=np.array([bool(objects[g].ignore) for g in order], dtype=bool),
+        shape=shape,
     )
 
 
-def read_detections(source, gt: GroundTruth, iou_type: str) -> Detections:
-    """Reads LVIS results, a list or a path."""
-    name, rows = _read(source, "detections", list)
-    fields = ("image_id", "category_id", "score", SHAPE_FIELD[iou_type])
-    image, label, score, shape = _columns(rows, fields, name)
-    image = _positions(image, gt.image_ids, "image", name)
-    label = _positions(label, gt.category_ids, "category", name)
-    score = np.array(score, dtype=np.float64)
-    if not np.isfinite(score).all():
-        bad = np.flatnonzero(~np.isfinite(score))[0]
-        raise UserError(f"{name}: entry {bad} has score {score[bad]}; did the training diverge?")
-    return Detections(name, image, label, image * len(gt.category_ids) + label, score, shape)
-
-
-def comparable(shape, size: list[int], iou_type: str, where: str):
-    """What pycocotools compares: a box as four floats, polygons or any kind of RLE as a compressed RLE."""
-    if iou_type == "bbox":
-        box = [float(side) for side in shape]
-        if len(box) != 4 or not np.isfinite(box).all():
-            raise UserError(f"{where}: bbox {box} is not four finite numbers (x, y, w, h)")
-        return box
+def object_rle(gt: GroundTruth, g: int) -> dict:
+    """The mask of object g as pycocotools takes it."""
+    size, shape = gt.sizes[gt.image[g]].tolist(), gt.shape[g]
     if isinstance(shape, list):
-        return mask_utils.merge(mask_utils.frPyObjects(shape, *size))
-    found = list(shape["size"]) if isinstance(shape, dict) and shape.keys() >= {"size", "counts"} else None
-    if found != size:  # pycocotools would quietly call the IoU -1
-        raise UserError(
-            f"{where}: segmentation is no RLE of the image's {size} (height, width), but of {found}"
+        try:
+            return mask_utils.merge(mask_utils.frPyObjects(shape, *size))
+        except Exception as error:  # pycocotools raises bare ones
+            where = f"{gt.name}: an object of image {gt.image_ids[gt.image[g]]}"
+            raise UserError(f"{where}: segmentation is neither RLE nor polygons ({error})") from error
+    return compressed(shape, size, f"{gt.name}: an object of image {gt.image_ids[gt.image[g]]}")
+
+
+def read_detections(source: list | str | os.PathLike | Detections, gt: GroundTruth) -> Detections:
+    """Reads LVIS results, a list or a path.
+
+    Raises:
+        UserError: an unreadable file, or a missing or wrong field, an id that `gt` does not know, a score
+            or box that is not finite, a mask of another size than its image; names the entry.
+    """
+    if isinstance(source, Detections):
+        name, dt = "detections", source
+        _check_scores(dt.score, name)
+    else:
+        name, rows = _read(source, "detections", RESULTS[gt.iou_type])
+        score = np.array([row.score for row in rows], dtype=np.float64)
+        _check_scores(score, name)
+        dt = Detections(
+            np.array([row.image_id for row in rows], dtype=np.int64),
+            np.array([row.category_id for row in rows], dtype=np.int64),
+            score,
+            [row.bbox if gt.iou_type == "bbox" else row.segmentation for row in rows],
         )
-    return mask_utils.frPyObjects(shape, *size) if isinstance(shape["counts"], list) else shape
+    image = positions(dt.image_id, gt.image_ids, "image", name)
+    positions(dt.category_id, gt.category_ids, "category", name)
+    if gt.iou_type == "bbox":
+        dt = dt._replace(shape=np.array(dt.shape, dtype=np.float64).reshape(-1, 4))
+        _check_boxes(dt.shape, name, range(len(dt.shape)))
+    elif not isinstance(source, Detections):
+        sizes = gt.sizes[image].tolist()
+        where = (f"{name}: entry {n}" for n in range(len(sizes)))
+        dt = dt._replace(shape=[c["counts"] for c in map(compressed, dt.shape, sizes, where)])
+    return dt
 
 
-def area(comparable_shape) -> float:
-    """The area of a box or mask in pixels."""
-    if isinstance(comparable_shape, list):
-        return comparable_shape[2] * comparable_shape[3]
-    return mask_utils.area(comparable_shape)  # one a call: pycocotools 2.0.11 fails on more than 255
+def positions(ids: np.ndarray, known: np.ndarray, what: str, where: str) -> np.ndarray:
+    """Where each of `ids` stands in `known`, which is sorted."""
+    place = np.searchsorted(known, ids)
+    place[place == len(known)] = 0
+    wrong = np.flatnonzero(known[place] != ids) if len(known) else np.arange(len(ids))
+    if len(wrong):
+        raise UserError(
+            f"{where}: entry {wrong[0]} has {what} id {ids[wrong[0]]}, which is not among the annotations' "
+            f"{what} ids; is it another split?"
+        )
+    return place
 
 
-def _read(source, name: str, kind: type):
-    """Returns (what to call it in a message, its content), given a path or the content itself."""
-    if isinstance(source, (str, os.PathLike)):
+def compressed(rle: _Rle, size: list[int], where: str) -> dict:
+    """A run-length encoding of any kind as pycocotools takes it."""
+    if list(rle.size) != size:  # pycocotools would quietly call the IoU -1
+        raise UserError(
+            f"{where}: segmentation is of size {list(rle.size)}, the image of {size} (height, width)"
+        )
+    if isinstance(rle.counts, list):
+        return mask_utils.frPyObjects({"size": size, "counts": rle.counts}, *size)
+    return {"size": size, "counts": rle.counts.encode()}
+
+
+def _check_scores(score: np.ndarray, name: str) -> None:
+    if len(wrong := np.flatnonzero(~np.isfinite(score))):
+        raise UserError(f"{name}: entry {wrong[0]} has score {score[wrong[0]]}; did the training diverge?")
+
+
+def _check_boxes(boxes: np.ndarray, name: str, entries) -> None:
+    if len(wrong := np.flatnonzero(~np.isfinite(boxes).all(axis=1))):
+        at = wrong[0]
+        raise UserError(
+            f"{name}: entry {entries[at]} has bbox {boxes[at].tolist()}: x, y, w, h must be finite"
+        )
+
+
+def _read(source: Any, name: str, kind: type) -> tuple[str, Any]:
+    """Returns (what to call it in a message, its content as `kind`), given a path or the content itself."""
+    if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
         try:
-            source = json.loads(Path(source).read_bytes())
+            text = Path(source).read_bytes()
         except OSError as error:
             raise UserError(f"{name}: {error.strerror}") from error
-        except ValueError as error:
-            raise UserError(f"{name}: not JSON, or cut short ({error}); write it again") from error
-    if not isinstance(source, kind):
-        raise UserError(f"{name}: a {kind.__name__} is needed, not a {type(source).__name__}")
-    return name, source
-
-
-def _columns(records: list[dict], fields: tuple[str, ...], where: str) -> list[list]:
+        try:
+            return name, msgspec.json.decode(text, type=kind)
+        except msgspec.ValidationError as error:
+            raise UserError(f"{name}: {_told(error)}") from error
+        except msgspec.DecodeError as strict:
+            try:  # Python also reads NaN and Infinity: then the checks on values can say where they stand
+                source = json.loads(text)
+            except ValueError as error:
+                raise UserError(f"{name}: not JSON, or cut short ({error}); write it again") from strict
     try:
-        return [[record[field] for record in records] for field in fields]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{where}: every entry needs the fields {', '.join(fields)}") from error
+        return name, msgspec.convert(_plain(source), type=kind)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{name}: {_told(error)}") from error
 
 
-def _positions(ids: list, known: list, what: str, where: str) -> np.ndarray:
-    position_of = {id: position for position, id in enumerate(known)}
-    unknown = sorted(set(ids) - position_of.keys(), key=str)
-    if unknown:
-        raise UserError(
-            f"{where}: {what} id {unknown[0]} is not among the annotations' {what} ids; is it another split?"
-        )
-    return np.array([position_of[id] for id in ids], dtype=np.int64)
+def _plain(content: Any) -> Any:
+    """Results as pycocotools makes them hold bytes and NumPy's numbers: as JSON would have them."""
+    if not isinstance(content, list) or not any(isinstance(row, dict) for row in content[:1]):
+        return content
+    return [
+        row | {"segmentation": row["segmentation"] | {"counts": row["segmentation"]["counts"].decode()}}
+        if isinstance(row, dict)
+        and isinstance(row.get("segmentation"), dict)
+        and isinstance(row["segmentation"].get("counts"), bytes)
+        else row
+        for row in content
+    ]
+
+
+def _told(error: msgspec.ValidationError) -> str:
+    """msgspec's "Expected `int`, got `str` - at `$[3].image_id`", the place first as in other messages."""
+    what, _, where = str(error).partition(" - at `$")
+    where = where.rstrip("`").lstrip(".")
+    return f"{where}: {what}" if where else what

@@ -1,39 +1,44 @@
 """Which detection found which object, by the federated rules of LVIS.
 
-I images, K classes, G objects, N detections that count, T IoU thresholds.
-IoU comes from pycocotools; the rest is here because AP and the bootstrap start from the same matches.
+I images, K classes, G objects, N detections, T IoU thresholds, A area ranges, P pairs of a detection and an
+object of its class in its image. A detection never depends on those of lower score, so one matching of all
+serves every protocol: each then takes the detections within its caps.
 """
 
 import os
 import zipfile
-from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from pycocotools import mask as mask_utils
 
 from fasa.errors import UserError
 from fasa.evaluation.inputs import (
-    SHAPE_FIELD,
     Detections,
     GroundTruth,
-    area,
-    comparable,
+    object_rle,
+    positions,
     read_detections,
     read_ground_truth,
 )
+from fasa.evaluation.overlap import box_iou, mask_areas, mask_iou, ranges
+from fasa.evaluation.protocols import Protocol
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-DETECTIONS_PER_IMAGE = 300
+AREAS = {"": (0, 1e10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}  # pixels, ends included
+ALL = 0  # the first of them
+BITS = (1 << np.arange(len(IOU_THRESHOLDS))).astype(np.uint16)
+CHUNK = 200_000  # detections matched at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """The outcome of matching one set of detections: all that AP needs, and small enough to store.
+    """The outcome of matching: all that AP needs, and small enough to store.
 
     Classes and images are positions in ``category_ids`` and ``image_ids``, both ascending. Objects are sorted
     by class; detections by class, then score (descending), then image, then place in the results.
+    A bit t of ``matched`` and ``ignored`` is the answer at IoU threshold t.
 
     Attributes:
         image_ids: (I,) ids of the annotation file.
@@ -41,12 +46,16 @@ class Matches:
         frequency: (K,) "r", "c" or "f".
         object_image: (G,) image of each object.
         object_class: (G,) class of each object.
+        object_counts: (G, A) whether it is to be found, in each area range.
         image: (N,) image of each detection.
         label: (N,) class of each detection.
         score: (N,) in float64.
-        matched: (N, T) whether it found an object at that IoU threshold; a true positive.
-        exhaustive: (N,) False where its image may hold more objects of its class than annotated:
-            ignored if unmatched.
+        image_rank: (N,) its place among all detections of its image, best first, from 0.
+        class_rank: (N,) its place among all detections of its class.
+        matched: (N, A) uint16, whether it found an object that counts; a true positive.
+        ignored: (N, A) uint16, whether it is neither a true nor a false positive: unmatched where its
+            image may hold more objects of its class than annotated, or of an area outside the range,
+            or matched to an object that does not count.
     """
 
     image_ids: np.ndarray
@@ -54,11 +63,27 @@ class Matches:
     frequency: np.ndarray
     object_image: np.ndarray
     object_class: np.ndarray
+    object_counts: np.ndarray
     image: np.ndarray
     label: np.ndarray
     score: np.ndarray
+    image_rank: np.ndarray
+    class_rank: np.ndarray
     matched: np.ndarray
-    exhaustive: np.ndarray
+    ignored: np.ndarray
+
+    def within(self, protocol: Protocol) -> "Matches":
+        """Those of the detections that take part in a protocol."""
+        keep = np.ones(len(self.score), dtype=bool)
+        if protocol.per_image is not None:
+            keep &= self.image_rank < protocol.per_image
+        if protocol.per_class is not None:
+            keep &= self.class_rank < protocol.per_class
+        return (
+            self
+            if keep.all()
+            else replace(self, **{name: getattr(self, name)[keep] for name in PER_DETECTION})
+        )
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes an ``.npz`` without pickles; equal matches give equal bytes."""
@@ -78,88 +103,249 @@ class Matches:
             raise UserError(f"{path}: cannot read matches ({error}); evaluate again") from error
 
 
+PER_DETECTION = ("image", "label", "score", "image_rank", "class_rank", "matched", "ignored")
+
+
 def match(gt, detections, iou_type: str = "segm") -> Matches:
     """Matches detections to objects per image and class, greedily by score, as lvis-api does.
 
-    - Of each image only the 300 best detections over all classes take part (the AP_Old of Dave et al., 2021).
     - A detection counts only where its class has an object or is listed as absent (``neg_category_ids``).
-    - It takes the free object of highest IoU, if that reaches the threshold; of equals the last.
-    - Objects and (after the cap) detections of no area are dropped. For "segm" the mask's area decides, also
-      where the results carry a ``bbox``; lvis-api would take the box's then, and count empty masks as errors.
+    - It takes the free object of highest IoU, if that reaches the threshold; of equals the last; one that is
+      marked `ignore`, or of an area outside the range, only if no other will do.
+    - Objects of no area are dropped, and detections of no area once they were counted against the caps.
+
+    Differs from lvis-api 0.5.3 where that has a defect: an object of id 0 can be found; for "segm" the
+    mask's area decides also where the results carry a ``bbox``; no detections at all give AP 0.
 
     Args:
-        gt: LVIS v1 annotations, as a dict or a path.
-        detections: results, as a list or a path: ``image_id``, ``category_id``, ``score``, and
-            ``segmentation`` (RLE) for "segm" or ``bbox`` (x, y, w, h) for "bbox".
+        gt: LVIS v1 annotations: a dict, a path, or what `read_ground_truth` made of them.
+        detections: results: a list, a path, or `Detections`. Each has ``image_id``, ``category_id``,
+            ``score``, and ``segmentation`` (RLE) for "segm" or ``bbox`` (x, y, w, h in pixels) for "bbox".
         iou_type: "segm" or "bbox".
 
     Raises:
         UserError: unreadable file, missing field, unknown id, score or box not finite, mask of another size.
     """
-    if iou_type not in SHAPE_FIELD:
-        raise UserError(f"iou_type {iou_type!r} is unknown; choose one of {', '.join(SHAPE_FIELD)}")
     gt = read_ground_truth(gt, iou_type)
-    dt = read_detections(detections, gt, iou_type)
+    dt = read_detections(detections, gt)
+    matcher = Matcher(gt)
+    for part in _by_image(dt.image_id):
+        shape = dt.shape[part] if isinstance(dt.shape, np.ndarray) else [dt.shape[n] for n in part]
+        matcher.add(Detections(dt.image_id[part], dt.category_id[part], dt.score[part], shape), place=part)
+    return matcher.matches()
 
-    def shape_of(source: GroundTruth | Detections, i: int):
-        at = source.image[i]
-        return comparable(source.shape[i], gt.sizes[at], iou_type, f"{source.name}: image {gt.image_ids[at]}")
 
-    counts = _best_per_image(dt) & np.isin(dt.cell, np.concatenate([gt.cell, gt.absent]))
-    shapes = {d: shape_of(dt, d) for d in np.flatnonzero(counts)}
-    counts = np.array([d for d, shape in shapes.items() if area(shape) > 0], dtype=np.int64)
-    order = counts[np.lexsort((dt.image[counts], -dt.score[counts], dt.label[counts]))]
-    cell = dt.cell[order]
+def _by_image(image_id: np.ndarray) -> Iterator[np.ndarray]:
+    """Parts of about `CHUNK` detections, those of an image together."""
+    order = np.argsort(image_id, kind="stable")
+    last = np.flatnonzero(np.diff(image_id[order], append=-1)) + 1 if len(order) else order
+    start = 0
+    while start < len(order):
+        stop = last[np.searchsorted(last, min(start + CHUNK, len(order)))]
+        yield order[start:stop]
+        start = stop
 
-    matched = np.zeros((len(order), len(IOU_THRESHOLDS)), dtype=bool)
-    objects_in, detections_in = _group(gt.cell), _group(cell)
-    for shared in objects_in.keys() & detections_in.keys():
-        ranks, objects = detections_in[shared], objects_in[shared]
-        ious = mask_utils.iou(
-            [shapes[d] for d in order[ranks]], [shape_of(gt, g) for g in objects], [0] * len(objects)
+
+class Matcher:
+    """Matches detections as they come, some images at a time, and holds no box or mask of those that were.
+
+    For results that are too many to hold: AP_Fixed takes 10,000 detections a class. A detector may leave out
+    what falls below `threshold`, since it would be dropped.
+
+    Args:
+        gt: the annotations.
+        per_image, per_class: the caps beyond which a detection takes part in no protocol.
+    """
+
+    def __init__(self, gt: GroundTruth, per_image: int = 300, per_class: int = 10_000):
+        self.gt, self.per_image, self.per_class = gt, per_image, per_class
+        self.by_cell = np.argsort(gt.cell, kind="stable")
+        self.object_cell = gt.cell[self.by_cell]
+        self.known = np.union1d(self.object_cell, gt.absent)
+        area = gt.area[self.by_cell, None]
+        least, most = np.array(list(AREAS.values())).T
+        self.object_ignored = gt.ignore[self.by_cell, None] | (area < least) | (area > most)  # (G, A)
+        self.threshold = np.full(len(gt.category_ids), -np.inf)  # (K,) scores below it no longer matter
+        self._parts: list[dict[str, np.ndarray]] = []
+        self._pruned = self._added = 0
+
+    def add(self, dt: Detections, place: np.ndarray | None = None) -> None:
+        """Matches all detections of some images, none of which was added before.
+
+        Args:
+            dt: as checked by `read_detections`.
+            place: (N,) of each in the order that decides between equal scores; None: as they come.
+        """
+        n = len(dt.score)
+        if place is None:
+            place = np.arange(self._added, self._added + n)
+        self._added += n
+        image = positions(dt.image_id, self.gt.image_ids, "image", "detections")
+        label = positions(dt.category_id, self.gt.category_ids, "category", "detections")
+        part = dict(image=image.astype(np.int32), label=label.astype(np.int32), score=dt.score, place=place)
+        part["image_rank"] = _rank(image, dt.score)
+        part["counts"], part["matched"], part["ignored"] = self._match(image, label, dt)
+        self._parts.append(part)
+        if self._added > 2 * self._pruned + self.per_class:
+            self._prune()
+
+    def wanted(self, category_id: np.ndarray, score: np.ndarray) -> np.ndarray:
+        """Which of an image's detections some protocol may take, (N,); the others need not be added."""
+        label = positions(category_id, self.gt.category_ids, "category", "detections")
+        best = _rank(np.zeros(len(score), dtype=np.int64), score) < self.per_image
+        return best | (score >= self.threshold[label])
+
+    def matches(self) -> Matches:
+        """All that was added, of which a detection beyond every cap is left out."""
+        part = self._prune()
+        part = {name: column[part["counts"]] for name, column in part.items()}
+        order = np.lexsort((part["place"], part["image"], -part["score"], part["label"]))
+        by_class = np.argsort(self.gt.label[self.by_cell], kind="stable")
+        objects = self.by_cell[by_class]
+        return Matches(
+            image_ids=self.gt.image_ids,
+            category_ids=self.gt.category_ids,
+            frequency=self.gt.frequency,
+            object_image=self.gt.image[objects].astype(np.int32),
+            object_class=self.gt.label[objects].astype(np.int32),
+            object_counts=~self.object_ignored[by_class],
+            **{name: part[name][order] for name in PER_DETECTION},
         )
-        matched[ranks] = _greedy(ious)
 
-    by_class = np.argsort(gt.label, kind="stable")
-    return Matches(
-        image_ids=np.array(gt.image_ids, dtype=np.int64),
-        category_ids=np.array(gt.category_ids, dtype=np.int64),
-        frequency=np.array(gt.frequency, dtype="U1"),
-        object_image=gt.image[by_class].astype(np.int32),
-        object_class=gt.label[by_class].astype(np.int32),
-        image=dt.image[order].astype(np.int32),
-        label=dt.label[order].astype(np.int32),
-        score=dt.score[order],
-        matched=matched,
-        exhaustive=~np.isin(cell, gt.not_exhaustive),
+    def _prune(self) -> dict[str, np.ndarray]:
+        """Joins the parts, and drops what no protocol would take."""
+        if not self._parts:
+            nothing = Detections(np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros((0, 4)))
+            self.add(nothing)
+        part = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
+        in_order = np.argsort(part["place"], kind="stable")
+        rank = np.empty(len(in_order), dtype=np.int32)
+        rank[in_order] = _rank(part["label"][in_order], part["score"][in_order])
+        part["class_rank"] = rank
+        last = rank == self.per_class - 1
+        self.threshold[part["label"][last]] = part["score"][last]
+        keep = (rank < self.per_class) | (part["image_rank"] < self.per_image)
+        part = {name: column[keep] for name, column in part.items()}
+        self._parts = [{name: column for name, column in part.items() if name != "class_rank"}]
+        self._pruned = self._added
+        return part
+
+    def _match(self, image: np.ndarray, label: np.ndarray, dt: Detections) -> tuple[np.ndarray, ...]:
+        """Which detections count, (N,), and their bits matched and ignored, both (N, A)."""
+        gt, n = self.gt, len(dt.score)
+        cell = image * len(gt.category_ids) + label
+        counts = _contains(self.known, cell)
+        if gt.iou_type == "bbox":
+            area = dt.shape[:, 2] * dt.shape[:, 3]
+            counts &= area > 0
+        else:
+            rle = {
+                d: {"size": gt.sizes[image[d]].tolist(), "counts": dt.shape[d]}
+                for d in np.flatnonzero(counts)
+            }
+            area = np.zeros(n)
+            area[list(rle)] = mask_areas(list(rle.values()))
+            if len(wrong := np.flatnonzero(area > gt.sizes[image].prod(axis=1))):
+                where = f"image {dt.image_id[wrong[0]]}, category {dt.category_id[wrong[0]]}"
+                raise UserError(f"detections: a mask of {where} is larger than the image; is its RLE whole?")
+            counts &= area > 0
+
+        order = np.lexsort((-dt.score, cell))
+        order = order[counts[order]]
+        first = np.searchsorted(self.object_cell, cell[order], side="left")
+        found = np.searchsorted(self.object_cell, cell[order], side="right") - first
+        pair_det, pair_object = ranges(first, found)
+        if gt.iou_type == "bbox":
+            iou = box_iou(dt.shape[order[pair_det]], gt.shape[self.by_cell[pair_object]])
+        else:
+            iou = self._mask_ious(cell[order], found, first, [rle[d] for d in order])
+
+        near = iou >= _least_iou()[0]
+        pair_det, pair_object, iou = pair_det[near], pair_object[near], iou[near]
+        matched, ignored = (np.zeros((n, len(AREAS)), dtype=np.uint16) for _ in range(2))
+        outside = (
+            ~_within_areas(area) | _contains(gt.not_exhaustive, cell)[:, None]
+        )  # (N, A) ignored if unmatched
+        for a in range(len(AREAS)):
+            hits, void = greedy(pair_det, pair_object, iou, self.object_ignored[:, a], cell[order])
+            matched[order, a], ignored[order, a] = hits @ BITS, void @ BITS
+        free = BITS.sum(dtype=np.uint16) & ~(matched | ignored)
+        return counts, matched, ignored | np.where(outside, free, 0).astype(np.uint16)
+
+    def _mask_ious(
+        self, cell: np.ndarray, found: np.ndarray, first: np.ndarray, rle: list[dict]
+    ) -> np.ndarray:
+        """IoU of all pairs; detections by cell, each with `found` objects from `first` on."""
+        starts = np.flatnonzero(np.diff(cell, prepend=-1))
+        stops = np.append(starts[1:], len(cell))
+        ious = [np.zeros(0)]
+        for start, stop in zip(starts[found[starts] > 0], stops[found[starts] > 0], strict=True):
+            objects = self.by_cell[first[start] : first[start] + found[start]]
+            ious.append(mask_iou(rle[start:stop], [object_rle(self.gt, g) for g in objects]).ravel())
+        return np.concatenate(ious)
+
+
+def greedy(
+    det: np.ndarray, obj: np.ndarray, iou: np.ndarray, ignored: np.ndarray, cell: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gives each detection in turn, best first, the best free object of its cell.
+
+    All cells at once: the best detection of each, then the second best of each, and so on.
+
+    Args:
+        det, obj, iou: (P,) pairs with an IoU that reaches the lowest threshold.
+        ignored: (G,) whether an object does not count; it is taken only if no other will do.
+        cell: (N,) of the detections, which are sorted by it and then from best to worst.
+
+    Returns:
+        (N, T) whether it took an object that counts, and whether it took one that does not.
+    """
+    taken = np.zeros((2, len(cell), len(IOU_THRESHOLDS)), dtype=bool)
+    if not len(det):
+        return taken[0], taken[1]
+    candidates, det = np.unique(det, return_inverse=True)
+    starts = np.flatnonzero(np.diff(cell[candidates], prepend=-1))
+    turn = np.arange(len(candidates)) - np.repeat(starts, np.diff(starts, append=len(candidates)))
+    order = np.lexsort((-obj, -iou, ignored[obj], det, turn[det]))
+    det, obj, fits = det[order], obj[order], iou[order, None] >= _least_iou()
+    free = np.ones((len(ignored), len(IOU_THRESHOLDS)), dtype=bool)
+    bounds = np.searchsorted(turn[det], np.arange(turn.max() + 2))
+    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        mine, objects = det[start:stop], obj[start:stop]
+        n = stop - start
+        usable = np.where(fits[start:stop] & free[objects], np.arange(n)[:, None], n)
+        firsts = np.flatnonzero(np.diff(mine, prepend=-1))
+        best = np.minimum.reduceat(usable, firsts, axis=0)  # of each detection, at each threshold
+        which, t = np.nonzero(best < n)
+        best = best[which, t]
+        free[objects[best], t] = False
+        taken[ignored[objects[best]].astype(int), candidates[mine[best]], t] = True
+    return taken[0], taken[1]
+
+
+def _least_iou() -> np.ndarray:
+    return np.minimum(IOU_THRESHOLDS, 1 - 1e-10)  # as lvis-api: an IoU of 1 passes any threshold
+
+
+def _within_areas(area: np.ndarray) -> np.ndarray:
+    least, most = np.array(list(AREAS.values())).T
+    return (area[:, None] >= least) & (area[:, None] <= most)
+
+
+def _contains(known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Whether each value is in `known`, which is sorted."""
+    place = np.searchsorted(known, values)
+    return (
+        known[np.minimum(place, len(known) - 1)] == values
+        if len(known)
+        else np.zeros(len(values), dtype=bool)
     )
 
 
-def _greedy(ious: np.ndarray) -> np.ndarray:
-    """Gives each detection in turn, best first, the best free object: (D, G) -> (D, T) whether it got one."""
-    n_detections, n_objects = ious.shape
-    every = np.arange(len(IOU_THRESHOLDS))
-    free = np.ones((len(every), n_objects), dtype=bool)
-    matched = np.zeros((n_detections, len(every)), dtype=bool)
-    for d in np.flatnonzero(ious.max(axis=1) >= IOU_THRESHOLDS[0]):
-        fits = np.where(free & (ious[d] >= IOU_THRESHOLDS[:, None]), ious[d], 0)  # (T, G)
-        best = n_objects - 1 - fits[:, ::-1].argmax(axis=1)
-        matched[d] = hit = fits[every, best] > 0
-        free[every[hit], best[hit]] = False
-    return matched
-
-
-def _best_per_image(dt: Detections) -> np.ndarray:
-    """Marks the best detections of each image over all classes; of equal scores the first: (N,) bool."""
-    order = np.lexsort((-dt.score, dt.image))
-    _, first, n = np.unique(dt.image[order], return_index=True, return_counts=True)
-    keep = np.zeros(len(order), dtype=bool)
-    keep[order] = np.arange(len(order)) - np.repeat(first, n) < DETECTIONS_PER_IMAGE
-    return keep
-
-
-def _group(cells: np.ndarray) -> dict[int, list[int]]:
-    groups = defaultdict(list)
-    for position, cell in enumerate(cells.tolist()):
-        groups[cell].append(position)
-    return groups
+def _rank(group: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """The place of each in its group, best score first, of equals the first first: (N,) from 0."""
+    order = np.lexsort((-score, group))
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    rank = np.empty(len(order), dtype=np.int32)
+    rank[order] = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+    return rank

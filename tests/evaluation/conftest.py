@@ -2,21 +2,25 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-SIDE = 24  # of every image
+SIDE = 24  # of every image, times its scale
 
 
 @pytest.fixture(scope="session")
 def make_federated():
-    """A maker of random LVIS data with all that the rules are about; integer boxes, so that IoUs tie."""
+    """A maker of random LVIS data with all that the rules are about; integer boxes, so that IoUs tie.
 
-    def make(seed, n_images=4, n_classes=5, most_detections=40, tied_scores=True):
+    `scale` multiplies all lengths: 14 spreads the objects over the area ranges.
+    """
+
+    def make(seed, n_images=4, n_classes=5, most_detections=40, tied_scores=True, scale=1):
+        side = SIDE * scale
         rng = np.random.default_rng(seed)
         image_ids = (rng.permutation(n_images) + 3).tolist()
         category_ids = (rng.permutation(n_classes) * 2 + 1).tolist()
 
         def shape(box, hollow):
             x, y, w, h = box
-            mask = np.zeros((SIDE, SIDE), np.uint8, order="F")
+            mask = np.zeros((side, side), np.uint8, order="F")
             mask[y : y + h, x : x + w] = 1
             if hollow:
                 mask[y + 1 : y + h - 1, x + 1 : x + w - 1] = 0
@@ -24,7 +28,8 @@ def make_federated():
 
         def some_box():
             x, y = rng.integers(0, SIDE - 8, 2).tolist()
-            return [x, y, *rng.integers(0 if rng.random() < 0.1 else 1, 9, 2).tolist()]
+            w, h = rng.integers(0 if rng.random() < 0.1 else 1, 9, 2).tolist()
+            return [scale * value for value in (x, y, w, h)]
 
         images, annotations, detections = [], [], []
         for image_id in image_ids:
@@ -33,8 +38,8 @@ def make_federated():
             images.append(
                 {
                     "id": image_id,
-                    "height": SIDE,
-                    "width": SIDE,
+                    "height": side,
+                    "width": side,
                     "neg_category_ids": absent,
                     "not_exhaustive_category_ids": [c for c in category_ids if rng.random() < 0.3],
                 }
@@ -51,6 +56,7 @@ def make_federated():
                             "category_id": category_id,
                             "bbox": box,
                             "area": float(mask_utils.area(rle)),
+                            "ignore": int(rng.random() < 0.1),
                             "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
                         }
                     )

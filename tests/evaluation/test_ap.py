@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections import Counter
 from unittest import mock
 
 import numpy as np
@@ -9,11 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lvis import LVIS, LVISEval, LVISResults
+from pycocotools import mask as mask_utils
 
 from fasa.errors import UserError
-from fasa.evaluation import average_precision, evaluate
+from fasa.evaluation import OLD, POOL, Protocol, evaluate
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated")  # lvis-api logs with it
+
+BOX, MASK = {"iou_type": "bbox"}, {"iou_type": "segm"}
+FEW = Protocol("fixed", per_image=None, per_class=7, pooled=False)  # so few that the cap cuts
 
 
 class InMemoryLVIS(LVIS):
@@ -21,34 +26,53 @@ class InMemoryLVIS(LVIS):
         return copy.deepcopy(content)
 
 
-def lvis_api(gt, detections, iou_type):
-    """(K, T) AP and the summary of lvis-api, both in its own units: 1, and -1 for not measured."""
+def lvis_api(gt, detections, iou_type, max_dets=300):
+    """(T, R, K) precision and the summary of lvis-api, both in its own units: 1, and -1 for not measured."""
     dropped = (
         "bbox" if iou_type == "segm" else "segmentation"
     )  # else it takes the area of the box for that of the mask
     detections = [{k: v for k, v in d.items() if k != dropped} for d in detections]
     gt = InMemoryLVIS(gt)
     with mock.patch.object(np, "float", float, create=True):
-        reference = LVISEval(gt, LVISResults(gt, detections), iou_type)
-        reference.params.area_rng, reference.params.area_rng_lbl = [[0, 1e10]], ["all"]
+        reference = LVISEval(gt, LVISResults(gt, detections, max_dets=max_dets), iou_type)
         reference.evaluate()
         reference.accumulate()
-    names = {"AP": {}, "AP50": {"iou_thr": 0.5}, "AP75": {"iou_thr": 0.75}}
-    names |= {f"AP{group}": {"freq_group_idx": i} for i, group in enumerate("rcf")}
-    summary = {name: reference._summarize("ap", **choice) for name, choice in names.items()}
-    return reference.eval["precision"][..., 0].mean(axis=1).T, summary
+        reference.summarize()
+    summary = {name.partition("@")[0]: value for name, value in reference.get_results().items()}
+    return reference.eval["precision"][..., 0], summary
 
 
-def assert_equals_lvis_api(gt, detections, iou_type):
-    result = evaluate(gt, detections, iou_type)
-    ap = average_precision(result.matches, np.ones((1, len(gt["images"]))))[0]
-    expected_ap, expected_summary = lvis_api(gt, detections, iou_type)
-    np.testing.assert_allclose(np.where(np.isnan(ap), -1, ap), expected_ap, rtol=0, atol=1e-12)
+def best_of_each_class(detections, cap):
+    """The oracle of AP_Fixed's cap: of equal scores those that come first."""
+    kept, n = [], Counter()
+    for place in sorted(range(len(detections)), key=lambda i: -detections[i]["score"]):
+        category = detections[place]["category_id"]
+        n[category] += 1
+        if n[category] <= cap:
+            kept.append(place)
+    return [detections[place] for place in sorted(kept)]
+
+
+def assert_equals_lvis_api(gt, detections, iou_type, protocol=OLD):
+    result = evaluate(gt, detections, protocol, iou_type)
+    if protocol.per_class:
+        detections = best_of_each_class(detections, protocol.per_class)
+    expected, expected_summary = lvis_api(gt, detections, iou_type, protocol.per_image or -1)
+    np.testing.assert_allclose(
+        np.where(np.isnan(result.precision), -1, result.precision), expected, rtol=0, atol=1e-12
+    )
+    assert result.summary.keys() == expected_summary.keys()
     for name, value in expected_summary.items():
-        expected = np.nan if value == -1 else 100 * value
-        np.testing.assert_allclose(result.summary[name], expected, rtol=0, atol=1e-10, err_msg=name)
+        wanted = np.nan if value == -1 else 100 * value
+        np.testing.assert_allclose(result.summary[name], wanted, rtol=0, atol=1e-10, err_msg=name)
+    np.testing.assert_allclose(
+        np.where(np.isnan(result.per_class), -100, result.per_class),
+        100 * expected.mean(axis=(0, 1)),
+        atol=1e-10,
+    )
 
 
+@pytest.mark.parametrize("protocol", [OLD, FEW])
 @pytest.mark.parametrize("iou_type", ["bbox", "segm"])
 @settings(max_examples=60, deadline=None)
 @given(
@@ -56,11 +80,14 @@ def assert_equals_lvis_api(gt, detections, iou_type):
     n_images=st.integers(1, 6),
     n_classes=st.integers(1, 6),
     most_detections=st.integers(1, 60),
+    scale=st.sampled_from([1, 14]),  # boxes of all sizes
 )
-def test_equals_lvis_api(make_federated, iou_type, seed, n_images, n_classes, most_detections):
-    gt, detections = make_federated(seed, n_images, n_classes, most_detections)
+def test_equals_lvis_api(
+    make_federated, protocol, iou_type, seed, n_images, n_classes, most_detections, scale
+):
+    gt, detections = make_federated(seed, n_images, n_classes, most_detections, scale=scale)
     if detections:  # lvis-api fails on none
-        assert_equals_lvis_api(gt, detections, iou_type)
+        assert_equals_lvis_api(gt, detections, iou_type, protocol)
 
 
 @pytest.mark.parametrize("iou_type", ["bbox", "segm"])
@@ -69,6 +96,75 @@ def test_equals_lvis_api_where_the_cap_cuts_through_equal_scores(make_federated,
     gt, detections = make_federated(seed, n_images=2, n_classes=3, most_detections=900)
     assert max(sum(d["image_id"] == image["id"] for d in detections) for image in gt["images"]) > 300
     assert_equals_lvis_api(gt, detections, iou_type)
+
+
+def pooled_ap(gt, detections, iou_type, members):
+    """AP_Pool from its definition: match each class, then walk down one list of all detections."""
+    size = {image["id"]: image for image in gt["images"]}
+    objects = [a for a in gt["annotations"] if a["area"] > 0 and a["category_id"] in members]
+    kept = [d for d in best_of_each_class(detections, POOL.per_class) if d["category_id"] in members]
+
+    def shape(thing):
+        return thing["bbox" if iou_type == "bbox" else "segmentation"]
+
+    def counts(d):
+        image, here = (
+            size[d["image_id"]],
+            {o["category_id"] for o in objects if o["image_id"] == d["image_id"]},
+        )
+        area = d["bbox"][2] * d["bbox"][3] if iou_type == "bbox" else mask_utils.area(shape(d))
+        return area > 0 and d["category_id"] in here | set(image["neg_category_ids"])
+
+    kept = sorted(filter(counts, kept), key=lambda d: (d["category_id"], -d["score"], d["image_id"]))
+    n_objects = sum(not o["ignore"] for o in objects)
+    if not n_objects:
+        return np.nan
+    aps = []
+    for threshold in np.linspace(0.5, 0.95, 10):
+        taken, outcomes = set(), []
+        for d in kept:
+            same = [
+                o for o in objects if (o["image_id"], o["category_id"]) == (d["image_id"], d["category_id"])
+            ]
+            near = [
+                (not o["ignore"], mask_utils.iou([shape(d)], [shape(o)], [0]).item(), o["id"])
+                for o in same
+                if o["id"] not in taken
+            ]
+            near = [one for one in near if one[1] >= min(threshold, 1 - 1e-10)]
+            partial = d["category_id"] in size[d["image_id"]]["not_exhaustive_category_ids"]
+            if near:
+                taken.add(max(near)[2])
+            outcomes.append((d["score"], max(near)[0] if near else None if partial else False, bool(near)))
+        tp = fp = 0
+        curve = []
+        for _, right, found in sorted(outcomes, key=lambda outcome: -outcome[0]):
+            if found and right:
+                tp += 1
+            elif not found and right is False:
+                fp += 1
+            curve.append((tp / n_objects, tp / max(tp + fp, 1)))
+        aps.append(
+            np.mean([max([p for r, p in curve if r >= at], default=0) for at in np.linspace(0, 1, 101)])
+        )
+    return 100 * np.mean(aps)
+
+
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_images=st.integers(1, 4),
+    n_classes=st.integers(1, 6),
+    most_detections=st.integers(1, 40),
+)
+def test_pool_equals_its_definition(make_federated, iou_type, seed, n_images, n_classes, most_detections):
+    gt, detections = make_federated(seed, n_images, n_classes, most_detections)
+    summary = evaluate(gt, detections, POOL, iou_type).summary
+    for name in ("AP", "APr", "APc", "APf"):
+        members = {c["id"] for c in gt["categories"] if name[2:] in ("", c["frequency"])}
+        expected = pooled_ap(gt, detections, iou_type, members)
+        assert summary[name] == pytest.approx(expected, abs=1e-9, nan_ok=True), name
 
 
 def square_world(n_objects=2, **image):
@@ -100,10 +196,10 @@ HIT_MISS_HIT = [box(0, 0, 0.9), box(200, 0, 0.8), box(40, 40, 0.7)]
 
 
 def test_by_hand():
-    result = evaluate(square_world(), HIT_MISS_HIT, "bbox")
+    result = evaluate(square_world(), HIT_MISS_HIT, **BOX)
     expected = 100 * (51 * 1 + 50 * 2 / 3) / 101  # precision 1 up to recall 0.5, then 2 / 3
     assert result.summary["AP"] == pytest.approx(expected)
-    assert result.summary["APr"] == result.summary["AP50"] == result.summary["AP"]
+    assert result.summary["APr"] == pytest.approx(expected) == result.summary["AP50"]
     assert np.isnan(result.summary["APf"])
     assert result.per_class == pytest.approx([expected, np.nan], nan_ok=True)
 
@@ -118,19 +214,19 @@ def test_equals_lvis_api_where_every_recall_point_is_met_exactly():
 
 def test_unmatched_detections_of_a_class_that_is_not_exhaustively_annotated_are_ignored():
     gt = square_world(not_exhaustive_category_ids=[1])
-    assert evaluate(gt, HIT_MISS_HIT, "bbox").summary["AP"] == pytest.approx(100)
+    assert evaluate(gt, HIT_MISS_HIT, **BOX).summary["AP"] == pytest.approx(100)
 
 
 def test_a_detection_counts_only_where_its_class_is_annotated_or_negative():
     gt = square_world()
     gt["images"].append(gt["images"][0] | {"id": 2})
     elsewhere = box(0, 0, 1.0) | {"image_id": 2}
-    assert evaluate(gt, [*HIT_MISS_HIT, elsewhere], "bbox").summary == pytest.approx(
-        evaluate(gt, HIT_MISS_HIT, "bbox").summary, nan_ok=True
+    assert evaluate(gt, [*HIT_MISS_HIT, elsewhere], **BOX).summary == pytest.approx(
+        evaluate(gt, HIT_MISS_HIT, **BOX).summary, nan_ok=True
     )
     gt["images"][1]["neg_category_ids"] = [1]
     expected = 100 * 0.5  # miss, hit, miss, hit: precision 2 / 4 at the last, 1 / 2 before
-    assert evaluate(gt, [*HIT_MISS_HIT, elsewhere], "bbox").summary["AP"] == pytest.approx(expected)
+    assert evaluate(gt, [*HIT_MISS_HIT, elsewhere], **BOX).summary["AP"] == pytest.approx(expected)
 
 
 def test_only_the_best_300_of_an_image_take_part():
@@ -142,13 +238,13 @@ def test_only_the_best_300_of_an_image_take_part():
         ([hit, equal_miss], 51 / 101),  # of equal scores the first
         ([equal_miss, hit], 0),
     ]:
-        assert evaluate(square_world(), others + two, "bbox").summary["AP"] == pytest.approx(100 * expected)
+        assert evaluate(square_world(), others + two, **BOX).summary["AP"] == pytest.approx(100 * expected)
         assert_equals_lvis_api(square_world(), others + two, "bbox")
 
 
 @pytest.mark.parametrize("iou_type", ["bbox", "segm"])
 def test_no_detections_give_0(iou_type):
-    result = evaluate(square_world(), [], iou_type)
+    result = evaluate(square_world(), [], iou_type=iou_type)
     assert result.summary["AP"] == 0
     assert result.per_class == pytest.approx([0, np.nan], nan_ok=True)
 
@@ -190,24 +286,29 @@ def wrong(**change):
     ("detections", "message"),
     [
         (wrong(score=float("nan")), "detections: entry 0 has score nan"),
-        (wrong(image_id=7), "detections: image id 7 is not among"),
-        (wrong(category_id=9), "detections: category id 9 is not among"),
-        (wrong(bbox=[0, 0, float("inf"), 1]), "detections: image 1: bbox"),
-        ([{"image_id": 1}], "detections: every entry needs the fields image_id, category_id, score, bbox"),
-        ({"results": []}, "detections: a list is needed, not a dict"),
+        (wrong(image_id=7), "detections: entry 0 has image id 7, which is not among"),
+        (wrong(category_id=9), "detections: entry 0 has category id 9, which is not among"),
+        (wrong(bbox=[0, 0, float("inf"), 1]), "detections: entry 0 has bbox .*finite"),
+        ([{"image_id": 1}], r"detections: \[0\]: Object missing required field `category_id`"),
+        ({"results": []}, "detections: Expected `array`, got `object`"),
     ],
 )
 def test_bad_detections_say_what_is_wrong(detections, message):
     with pytest.raises(UserError, match=message) as error:
-        evaluate(square_world(), detections, "bbox")
+        evaluate(square_world(), detections, **BOX)
     assert "\n" not in str(error.value)
 
 
-def test_a_mask_of_another_size_says_so():
-    for segmentation in ({"size": [200, 200], "counts": "PoS1"}, None):
-        with pytest.raises(
-            UserError, match=r"detections: image 1: segmentation is no RLE of the image's \[400, 400\]"
-        ):
+def test_a_mask_that_does_not_fit_its_image_says_so():
+    for segmentation, message in (
+        (
+            {"size": [200, 200], "counts": "PoS1"},
+            r"detections: entry 0: segmentation is of size \[200, 200\], the image of \[400, 400\]",
+        ),
+        (None, r"detections: \[0\].segmentation: Expected `object`, got `null`"),
+        ({"size": [400, 400], "counts": [0, 10**6]}, "image 1, category 1 is larger than the image"),
+    ):
+        with pytest.raises(UserError, match=message):
             evaluate(square_world(), wrong(segmentation=segmentation))
 
 
@@ -215,16 +316,16 @@ def test_files_cut_short_or_missing_and_annotations_of_another_format_say_so(tmp
     cut = tmp_path / "detections.json"
     cut.write_text(json.dumps(HIT_MISS_HIT)[:-20])
     with pytest.raises(UserError, match=r"detections\.json: not JSON, or cut short"):
-        evaluate(square_world(), cut, "bbox")
+        evaluate(square_world(), cut, **BOX)
     with pytest.raises(UserError, match=r"gone\.json: No such file"):
-        evaluate(tmp_path / "gone.json", [], "bbox")
+        evaluate(tmp_path / "gone.json", [], **BOX)
     gt = square_world()
-    with pytest.raises(UserError, match="ground truth: no 'categories'"):
-        evaluate({"images": gt["images"], "annotations": []}, [], "bbox")
+    with pytest.raises(UserError, match="ground truth: Object missing required field `categories`"):
+        evaluate({"images": gt["images"], "annotations": []}, [], **BOX)
     del gt["images"][0]["neg_category_ids"]
     with pytest.raises(
-        UserError, match="ground truth: images: every entry needs the fields .*neg_category_ids"
+        UserError, match=r"ground truth: images\[0\]: Object missing required field `neg_category_ids`"
     ):
-        evaluate(gt, [], "bbox")
+        evaluate(gt, [], **BOX)
     with pytest.raises(UserError, match="iou_type 'mask' is unknown"):
-        evaluate(gt, [], "mask")
+        evaluate(gt, [], iou_type="mask")

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasa.errors import UserError
-from fasa.evaluation import average_precision, evaluate, match, paired_bootstrap
+from fasa.evaluation import evaluate, match, paired_bootstrap
+from fasa.evaluation.bootstrap import weighted_precision
 
 METRICS = ["AP", "AP50", "AP75", "APr", "APc", "APf"]
 
@@ -30,8 +31,8 @@ def resample(gt, detections, weights):
 )
 def test_a_weight_is_a_number_of_copies(make_federated, iou_type, seed, weights):
     gt, detections = make_federated(seed, n_images=len(weights), tied_scores=False)
-    weighted = average_precision(match(gt, detections, iou_type), np.array([weights, [1] * len(weights)]))[0]
-    copied = evaluate(*resample(gt, detections, weights), iou_type)
+    weighted = weighted_precision(match(gt, detections, iou_type), np.array([weights, [1] * len(weights)]))[0]
+    copied = evaluate(*resample(gt, detections, weights), iou_type=iou_type)
     np.testing.assert_allclose(100 * weighted.mean(axis=-1), copied.per_class, rtol=0, atol=1e-10)
 
 
@@ -42,7 +43,7 @@ def test_equals_the_slow_twin(make_federated):
     runs = [[d for d in detections if rng.random() < share] for share in (0.5, 0.6, 0.9, 1.0, 0.95)]
 
     def twin(weights):
-        summaries = [evaluate(*resample(gt, run, weights), "bbox").summary for run in runs]
+        summaries = [evaluate(*resample(gt, run, weights), iou_type="bbox").summary for run in runs]
         values = np.array([[summary[metric] for metric in METRICS] for summary in summaries])
         return values[2:].mean(axis=0) - values[:2].mean(axis=0)
 

@@ -1,0 +1,32 @@
+"""All of the appendix's instruments from one reading and one matching of the same detections."""
+
+from collections.abc import Iterable
+
+from fasa.evaluation.ap import judge
+from fasa.evaluation.inputs import read_detections, read_ground_truth
+from fasa.evaluation.matches import match
+from fasa.evaluation.protocols import PROTOCOLS, Protocol
+from fasa.evaluation.tide import tide
+
+
+def instruments(
+    gt,
+    detections,
+    iou_type: str = "segm",
+    protocols: Iterable[Protocol] = tuple(PROTOCOLS.values()),
+    with_tide: bool = True,
+) -> dict[str, dict[str, float]]:
+    """``{"old": {"AP": .., "APr": ..}, "fixed": .., "pool": .., "tide": {"Cls": ..}}``, in percent.
+
+    TIDE's are points of AP50 that would be gained, its false positives and negatives among them.
+
+    The other arguments and the errors are those of `match`.
+    """
+    gt = read_ground_truth(gt, iou_type)
+    detections = read_detections(detections, gt)
+    matches = match(gt, detections, iou_type)
+    measured = {protocol.name: judge(matches, protocol).summary for protocol in protocols}
+    if with_tide:
+        errors = tide(gt, detections, iou_type)
+        measured["tide"] = errors.main | errors.special
+    return measured

@@ -1,0 +1,22 @@
+"""The three ways in which LVIS detections are judged: the appendix's AP_Old, AP_Fixed and AP_Pool.
+
+Dave et al., "Evaluating Large-Vocabulary Object Detectors: The Devil is in the Details", 2021.
+"""
+
+from typing import NamedTuple
+
+
+class Protocol(NamedTuple):
+    """Which detections take part, and how precision is averaged."""
+
+    name: str
+    per_image: int | None  # so many of the best detections of an image, over all classes
+    per_class: int | None  # so many of the best of a class, over all images
+    pooled: bool  # one curve over the detections of all classes, rather than the mean of one a class
+
+
+OLD = Protocol("old", per_image=300, per_class=None, pooled=False)
+FIXED = Protocol("fixed", per_image=None, per_class=10_000, pooled=False)
+POOL = Protocol("pool", per_image=None, per_class=10_000, pooled=True)
+
+PROTOCOLS = {protocol.name: protocol for protocol in (OLD, FIXED, POOL)}

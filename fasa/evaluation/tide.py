@@ -1,0 +1,263 @@
+"""Which kinds of error cost how much AP50: TIDE (Bolya et al., ECCV 2020).
+
+A false positive is of the first kind that fits, by its IoU with the objects of its image:
+
+- Loc: the closest object of its class is at an IoU in [.1, .5];
+- Cls: one of another class is at .5 or more;
+- Dupe: one of its class is at .5 or more, but a better detection has found it;
+- Bkg: none is at more than .1;
+- Both: all else, wrong in class and place.
+
+Miss is an object not found, which no Loc or Cls could find either. The cost of a kind, its dAP, is AP50 with
+this kind alone cured, minus AP50, not below 0. To cure Loc or Cls, the best of the Loc and Cls of each object
+not found finds it, if it is of that kind, and the others of that kind vanish; Both, Dupe and Bkg vanish; to
+cure Miss, there are so many objects less. FalsePos is the gain without any false positive, FalseNeg that
+without any object not found. Nothing makes these costs add up to 100 - AP50.
+
+**Two readings**, since on LVIS not every class was looked for in every image. Compare numbers of one only.
+
+*The default* is the above by the rules of LVIS. AP50 is that of lvis-api, and its false positives are the
+errors: a detection counts where its class has an object in the image or is known to be absent; if it finds
+none, only where that class is annotated exhaustively. What does not count is no error, and cures none.
+Objects to ignore are no Miss, and no error is judged by them. The mean is over the classes with objects, the
+same before and after a cure; a class that the cure leaves without objects has AP 100 if it has no false
+positives either, else 0. Errors may be of classes outside the mean: they are in `count`, and cost nothing,
+except as Cls of an object whose class is in it.
+
+*stock=True* is what tidecv 1.0.1 says of LVIS, for comparison with numbers made by it. There
+
+1. the mean takes in every class with a detection that counts, with AP 0 if it has no objects. On a few
+   hundred images that is most classes, and all numbers shrink. A cure that removes the last detection of such
+   a class takes it out of the mean, which passes for a gain;
+2. detections that do not count are sorted into kinds too: they cost nothing, but are in `count`, and as Loc
+   or Cls can find an object, which then is no Miss;
+3. `ignore` is not read, detections of no area count, and of objects at equal IoU the first is closest, not
+   the last;
+4. after a cure, though not before, false positives come before true positives of equal score;
+5. recall is read off at i / 100, not at linspace(0, 1, 101): ten of these floats differ;
+6. FalsePos and FalseNeg may be below 0.
+
+It equals tidecv where the file has its images in ascending order of id (or no scores tie) and no objects of
+no area: `read_ground_truth` sorts the ones and drops the others.
+
+I images, K classes, G objects; N detections that take part, by image, best first; P pairs of the two.
+"""
+
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from fasa.evaluation.inputs import (
+    Detections,
+    GroundTruth,
+    object_rle,
+    positions,
+    read_detections,
+    read_ground_truth,
+)
+from fasa.evaluation.overlap import box_iou, mask_areas, mask_iou
+
+FOREGROUND, BACKGROUND = 0.5, 0.1  # the paper's t_f and t_b
+DETECTIONS_PER_IMAGE = 300
+KINDS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
+CLS, LOC, BOTH, DUPE, BKG, MISS = range(6)
+
+
+class Tide(NamedTuple):
+    """What `tide` returns; NaN where no class is left to take the mean of."""
+
+    ap50: float  # in percent
+    main: dict[str, float]  # dAP in points of Cls, Loc, Both, Dupe, Bkg, Miss
+    special: dict[str, float]  # dAP in points of FalsePos, FalseNeg
+    count: dict[str, int]  # how many there are of each kind
+
+
+class _Curve(NamedTuple):
+    """What AP50 is made of."""
+
+    order: np.ndarray  # (N,) best first
+    counts: np.ndarray  # (N,) whether it is a true or false positive
+    hit: np.ndarray  # (N,) which of the two
+    label: np.ndarray  # (N,)
+    objects: np.ndarray  # (K,) how many there are to be found
+
+
+def tide(
+    gt: dict | str | os.PathLike | GroundTruth,
+    detections: list | str | os.PathLike | Detections,
+    iou_type: str = "segm",
+    stock: bool = False,
+) -> Tide:
+    """Finds what each kind of error costs, among the best 300 detections of each image over all classes.
+
+    Without any detections AP50 is 0 and Miss costs 100 (in stock NaN, where tidecv divides by 0).
+
+    Args:
+        gt: annotations as `read_ground_truth` takes them.
+        detections: results as `read_detections` takes them.
+        iou_type: "segm" or "bbox".
+        stock: whether to do as tidecv 1.0.1 does; this file begins with the difference.
+
+    Raises:
+        UserError: as those two.
+    """
+    gt = read_ground_truth(gt, iou_type)
+    dt = read_detections(detections, gt)
+    if stock:
+        gt = gt._replace(ignore=np.zeros_like(gt.ignore))
+    image, label, score, shape, blamed = _best(gt, dt, stock)
+
+    det, obj, iou = _overlaps(gt, image, shape)
+    order = np.lexsort((obj if stock else -obj, -iou, det))
+    pairs = det[order], obj[order], iou[order]
+    found = _greedy(gt, image, label, *pairs)
+    hit = (found >= 0) & ~np.append(gt.ignore, False)[found]
+    counts = hit | (found < 0) & blamed
+    taken = np.zeros(len(gt.image), dtype=bool)
+    taken[found[hit]] = True
+
+    kind, target = _kinds(gt, label, (found < 0) & (counts | stock), *pairs)
+    finds = (target >= 0) & ~np.append(taken, True)[target]
+    unseen = ~gt.ignore & ~taken
+    missed = unseen & ~np.isin(np.arange(len(unseen)), target[finds])
+    finds[finds] = _place(target[finds]) == 0  # the best of them
+    objects, unseen, missed = (
+        np.bincount(gt.label[which], minlength=len(gt.category_ids)) for which in (~gt.ignore, unseen, missed)
+    )
+
+    curve = _Curve(np.argsort(-score, kind="stable"), counts, hit, label, objects)
+    ap50 = _ap50(curve, stock, objects > 0)
+    if stock:
+        curve = curve._replace(order=np.lexsort((hit, -score)))
+    cured = {"Miss": curve._replace(objects=objects - missed)}
+    for this, name in enumerate(KINDS[:MISS]):
+        mine, new = kind == this, finds & (kind == this)
+        relabelled = label.copy()
+        relabelled[new] = gt.label[target[new]]
+        cured[name] = curve._replace(counts=counts & ~mine | new, hit=hit | new, label=relabelled)
+    cured["FalsePos"] = curve._replace(order=np.argsort(~hit, kind="stable"))
+    cured["FalseNeg"] = curve._replace(objects=objects - unseen)
+
+    gain = {name: float(_ap50(after, stock, objects > 0) - ap50) for name, after in cured.items()}
+    count = [*np.bincount(kind[kind >= 0], minlength=MISS), missed.sum()]
+    return Tide(
+        ap50=float(ap50),
+        main={name: max(gain[name], 0.0) for name in KINDS},
+        special={name: gain[name] for name in ("FalsePos", "FalseNeg")},
+        count={name: int(n) for name, n in zip(KINDS, count, strict=True)},
+    )
+
+
+def _best(gt: GroundTruth, dt: Detections, stock: bool) -> tuple:
+    """Image, label, score, shape of the detections that take part, and whether it is wrong to find none."""
+    image = positions(dt.image_id, gt.image_ids, "image", "detections")
+    label = positions(dt.category_id, gt.category_ids, "category", "detections")
+    best = np.lexsort((-dt.score, image))
+    best = best[_place(image[best]) < DETECTIONS_PER_IMAGE]
+    cell = (image * len(gt.category_ids) + label)[best]
+    blamed = np.isin(cell, np.concatenate([gt.cell, gt.absent]))
+    if not stock:
+        best, cell, blamed = best[blamed], cell[blamed], blamed[blamed]
+    blamed &= ~np.isin(cell, gt.not_exhaustive)
+    if gt.iou_type == "bbox":
+        shape = dt.shape[best]
+        area = shape[:, 2] * shape[:, 3]
+    else:
+        sizes = gt.sizes[image[best]].tolist()
+        shape = [{"size": size, "counts": dt.shape[d]} for size, d in zip(sizes, best, strict=True)]
+        area = mask_areas(shape)
+    blamed &= stock | (area > 0)
+    return image[best], label[best], dt.score[best], shape, blamed
+
+
+def _place(group: np.ndarray) -> np.ndarray:
+    """How many of its group stand before each: (N,)."""
+    order = np.argsort(group, kind="stable")
+    place = np.empty(len(group), dtype=np.int64)
+    place[order] = np.arange(len(group)) - np.searchsorted(group[order], group[order])
+    return place
+
+
+def _overlaps(gt: GroundTruth, image: np.ndarray, shape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs in an image that are not background to each other: (P,) detections, objects and their IoU."""
+    bounds = np.arange(len(gt.image_ids) + 1)
+    detections, objects = np.searchsorted(image, bounds), np.searchsorted(gt.image, bounds)
+    parts = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
+    for i in np.intersect1d(image, gt.image):  # boxes too: all pairs of LVIS at once would fill 10 GB
+        (d, d_end), (g, g_end) = detections[i : i + 2], objects[i : i + 2]
+        if gt.iou_type == "segm":
+            iou = mask_iou(shape[d:d_end], [object_rle(gt, one) for one in range(g, g_end)])
+        else:
+            n, m = d_end - d, g_end - g
+            iou = box_iou(np.repeat(shape[d:d_end], m, axis=0), np.tile(gt.shape[g:g_end], (n, 1)))
+            iou = iou.reshape(n, m)
+        row, column = np.nonzero(iou >= BACKGROUND)
+        parts.append((d + row, g + column, iou[row, column]))
+    det, obj, iou = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return det, obj, iou
+
+
+def _greedy(gt: GroundTruth, image, label, det, obj, iou) -> np.ndarray:
+    """Gives each detection in turn its closest free object, (N,) or -1; one to ignore if there is no other.
+
+    The first of each class in each image all at once, as they do not compete, then the second, and so on.
+    """
+    fits = (iou >= FOREGROUND) & (label[det] == gt.label[obj])
+    det, obj = det[fits], obj[fits]
+    candidates, pair = np.unique(det, return_inverse=True)
+    turn = _place(image[candidates] * len(gt.category_ids) + label[candidates])[pair]
+    order = np.lexsort((gt.ignore[obj], det, turn))
+    found, free = np.full(len(label), -1), np.ones(len(gt.image), dtype=bool)
+    for now in np.split(order, np.flatnonzero(np.diff(turn[order])) + 1):
+        now = now[free[obj[now]]]
+        d, first = np.unique(det[now], return_index=True)
+        found[d] = obj[now][first]
+        free[found[d]] = False
+    return found
+
+
+def _kinds(gt: GroundTruth, label, wrong, det, obj, iou) -> tuple[np.ndarray, np.ndarray]:
+    """Sorts errors: (N,) their kind, -1 for no error; (N,) the object that a Loc or Cls is about, else -1."""
+    of_error = wrong[det] & ~gt.ignore[obj]
+    det, obj, iou = det[of_error], obj[of_error], iou[of_error]
+
+    def closest(fits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        d, first = np.unique(det[fits], return_index=True)
+        at, value = np.full(len(label), -1), np.zeros(len(label))
+        at[d], value[d] = obj[fits][first], iou[fits][first]
+        return at, value
+
+    same = label[det] == gt.label[obj]
+    (own, own_iou), (other, other_iou) = closest(same), closest(~same)
+    is_kind = {
+        -1: ~wrong,
+        LOC: (own_iou >= BACKGROUND) & (own_iou <= FOREGROUND),
+        CLS: other_iou >= FOREGROUND,
+        DUPE: own_iou > FOREGROUND,  # another found that object, or this would have
+        BKG: np.maximum(own_iou, other_iou) <= BACKGROUND,
+    }
+    kind = np.select(list(is_kind.values()), list(is_kind), BOTH)
+    return kind, np.select([kind == LOC, kind == CLS], [own, other], -1)
+
+
+def _ap50(curve: _Curve, stock: bool, measured: np.ndarray) -> float:
+    """The mean over classes, in percent; the default reading's are the `measured` ones, (K,)."""
+    recalls, eps = (np.arange(101) / 100, 0) if stock else (np.linspace(0, 1, 101), np.spacing(1))
+    order = curve.order[curve.counts[curve.order]]
+    order = order[np.argsort(curve.label[order], kind="stable")]
+    start = np.searchsorted(curve.label[order], np.arange(len(curve.objects) + 1))
+    hit = np.flatnonzero(curve.hit[order])
+    k = curve.label[order[hit]]
+    tp = _place(k) + 1
+    reached = np.searchsorted(recalls, tp / curve.objects[k], side="right") - 1
+    precision = np.zeros((len(curve.objects), len(recalls)))
+    np.maximum.at(precision, (k, reached), tp / (hit - start[k] + 1 + eps))
+    ap = np.maximum.accumulate(precision[:, ::-1], axis=1).mean(axis=1)
+
+    detected = np.diff(start) > 0
+    if stock:
+        measured = detected | (curve.objects > 0)
+    else:
+        ap = np.where(curve.objects > 0, ap, ~detected)
+    return 100 * ap[measured].mean() if measured.any() else np.nan

@@ -59,7 +59,7 @@ model = dict(
     ),
     test_cfg=dict(
         rpn=dict(nms_pre=200, max_per_img=50),
-        rcnn=dict(score_thr=0.01, max_per_img=60),
+        rcnn=dict(score_thr=1e-4, max_per_img=300),
     ),
 )
 

@@ -59,7 +59,7 @@ class FASA(Augmenter):
         seed: of the draws.
 
     Attributes (all of them in the checkpoint):
-        probability, class_loss: (K,) float32; class_loss is NaN where not measured yet.
+        probability, class_loss: (K,) float32; class_loss, the last signal, is NaN where not measured yet.
         groups: (K,) int64, -1 for classes without a group.
         drawn: (K,) int64, the virtual features of each class so far, on this rank.
         iteration, adaptations: () int64.

@@ -52,7 +52,8 @@ def test_what_the_augmenter_did():
 
 
 def test_means_over_no_class_are_left_out():
-    assert measured("segm", dict(AP=1.0, APr=math.nan)) == dict(segm_AP=1.0)
+    assert measured("segm", "old", dict(AP=1.0, APr=math.nan)) == dict(segm_AP=1.0)
+    assert measured("bbox", "fixed", dict(AP=1.0, APr=math.nan)) == dict(bbox_fixed_AP=1.0)
 
 
 def test_class_means_are_those_of_the_checkpoint(tmp_path):

@@ -5,6 +5,7 @@ from mmdet.registry import MODELS
 from fasa.algorithm import FASA
 from fasa.detection.adaptation import AdaptationHook
 from fasa.detection.head import AugmentedShared2FCBBoxHead, AugmentedShared4Conv1FCBBoxHead
+from fasa.detection.metric import FASALVISMetric
 from fasa.detection.progress import ProgressHook
 from fasa.detection.resume import ExactResumeHook
 
@@ -15,5 +16,6 @@ __all__ = [
     "AugmentedShared2FCBBoxHead",
     "AugmentedShared4Conv1FCBBoxHead",
     "ExactResumeHook",
+    "FASALVISMetric",
     "ProgressHook",
 ]

@@ -3,7 +3,9 @@
 Shapes: K classes, P foreground RoIs of a batch.
 """
 
+import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from mmdet.registry import HOOKS
 from mmdet.structures.bbox import bbox2roi
@@ -15,7 +17,10 @@ from torch import Tensor, nn
 
 from fasa.augmenter import Augmenter
 from fasa.class_stats import all_reduce_sum
+from fasa.detection.inference import detect
 from fasa.errors import UserError
+from fasa.evaluation.ap import evaluate
+from fasa.evaluation.inputs import Detections, GroundTruth, read_ground_truth
 
 
 def instance_counts(dataset, num_classes: int) -> Tensor:
@@ -83,6 +88,39 @@ def class_losses(model: nn.Module, dataloader) -> Tensor:
     return (all_reduce_sum(total) / all_reduce_sum(n)).float()
 
 
+def class_precisions(model: nn.Module, dataloader, gt: GroundTruth) -> Tensor:
+    """Box AP of each class over a data loader, all ranks together.
+
+    Boxes, not masks: what virtual features move is the classification, and boxes take a fraction of the time.
+
+    Args:
+        gt: of the data loader's images, for "bbox".
+
+    Returns:
+        (K,) float32 in [0, 1], NaN where a class has no object.
+    """
+    model = model.module if is_model_wrapper(model) else model
+    training = model.training
+    model.eval()
+    with torch.random.fork_rng(devices=[]):  # as above
+        found = [
+            Detections(np.full(len(one.score), one.image_id), one.category_id, one.score, one.box)
+            for one in detect(model, dataloader, masks=False)
+        ]
+    model.train(training)
+    if dist.is_available() and dist.is_initialized():
+        parts = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, found)
+        found = [one for part in parts for one in part]
+    found = Detections(*(np.concatenate(column) for column in zip(*found, strict=True)))
+    ap = evaluate(gt, found, iou_type="bbox").per_class / 100
+    order = np.searchsorted(gt.category_ids, dataloader.dataset.cat_ids)
+    return torch.tensor(ap[order], dtype=torch.float32, device=next(model.parameters()).device)
+
+
+SIGNALS = ("loss", "metric")
+
+
 @HOOKS.register_module()
 class AdaptationHook(Hook):
     """Gives augmenters the class counts before training, and adapts them on held-out data during it.
@@ -92,13 +130,18 @@ class AdaptationHook(Hook):
             set's `ann_file` (and `data_prefix`) of images held out from training.
             None: class counts only, no adaptation.
         every: iterations between passes; None: after every epoch.
+        signal: what an augmenter adapts to: "loss", or "metric", the box AP of a class (appendix B.2).
 
     Attributes:
-        history: one record per pass, plain data: iteration, and per class loss, probability and group.
+        history: one record per pass, plain data: iteration, and per class loss or AP, probability and group.
     """
 
-    def __init__(self, dataloader: dict | None = None, every: int | None = None):
-        self.overrides, self.dataloader, self.every, self.history = dataloader, None, every, []
+    def __init__(self, dataloader: dict | None = None, every: int | None = None, signal: str = "loss"):
+        if signal not in SIGNALS:
+            raise UserError(f"AdaptationHook: signal is {signal!r}; known: {', '.join(SIGNALS)}")
+        self.overrides, self.dataloader, self.every, self.signal = dataloader, None, every, signal
+        self.gt: GroundTruth | None = None
+        self.history: list[dict] = []
 
     def before_train(self, runner: Runner) -> None:
         """Build the loader; set initial probabilities unless this run is resumed.
@@ -114,7 +157,10 @@ class AdaptationHook(Hook):
             cfg = Config(dict(runner.cfg.get("val_dataloader") or {}))
             cfg.merge_from_dict(self.overrides)
             cfg.dataset.pipeline = boxes_first(cfg.dataset.pipeline)
+            cfg.sampler = dict(type="DefaultSampler", shuffle=False, round_up=False)  # each image once
             self.dataloader = Runner.build_dataloader(cfg, seed=0)
+            if self.signal == "metric":
+                self.gt = read_ground_truth(self.dataloader.dataset.ann_file, "bbox")
         if runner.iter > 0:
             return  # resumed: probabilities are the checkpoint's
         self.history = []
@@ -135,13 +181,18 @@ class AdaptationHook(Hook):
         """One pass and one step of every augmenter."""
         if self.dataloader is None:
             return
-        losses = class_losses(runner.model, self.dataloader)
+        if self.signal == "metric":
+            measured = dict(class_ap=class_precisions(runner.model, self.dataloader, self.gt))
+            lower_is_better = -measured["class_ap"]
+        else:
+            measured = dict(class_loss=class_losses(runner.model, self.dataloader))
+            lower_is_better = measured["class_loss"]
         for augmenter in augmenters(runner.model):
-            augmenter.adapt(losses)
+            augmenter.adapt(lower_is_better)
             self.history.append(
                 dict(
                     iteration=iteration,
-                    class_loss=losses.tolist(),
+                    **{name: values.tolist() for name, values in measured.items()},
                     probability=augmenter.probability.tolist(),
                     group=augmenter.groups.tolist(),
                 )

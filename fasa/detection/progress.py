@@ -31,6 +31,6 @@ class ProgressHook(Hook):
         if done % self.every == 0 or done == runner.max_iters:
             left = time.strftime("%H:%M:%S", time.gmtime(self.seconds * (runner.max_iters - done)))
             losses = "  ".join(
-                f"{name} {float(value):.3f}" for name, value in outputs.items() if "loss" in name
+                f"{name} {float(value.detach()):.3f}" for name, value in outputs.items() if "loss" in name
             )
             print(f"{done}/{runner.max_iters}  {self.seconds:.2f} s/it  {left} left  {losses}", flush=True)

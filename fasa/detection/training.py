@@ -1,21 +1,14 @@
-"""From an mmengine config to a trained model, and from a model to detections."""
+"""From an mmengine config to a trained model."""
 
 import io
 import os
-import sys
 from pathlib import Path
 
-import numpy as np
-import pycocotools.mask
 import torch
-from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.hooks import Hook
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
-from tqdm import tqdm
 
 from fasa.detection.resume import LAST
 from fasa.errors import UserError
@@ -75,41 +68,3 @@ def save_model(model: nn.Module, classes: list[str], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".new").write_bytes(buffer.getvalue())
     os.replace(path.with_suffix(".new"), path)
-
-
-def load_model(cfg: Config, path: Path) -> nn.Module:
-    """The model of `cfg`, without an augmenter, with the weights of `path`; on a GPU where there is one."""
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    init_default_scope("mmdet")
-    model = MODELS.build(cfg.model)
-    model.load_state_dict({key: value for key, value in state.items() if ".augmenter." not in key})
-    return model.to(get_device()).eval()
-
-
-@torch.no_grad()
-def detect(model: nn.Module, dataloader: dict) -> list[dict]:
-    """Detections in LVIS's results format, scores in [0, 1], boxes x, y, w, h in pixels.
-
-    Args:
-        dataloader: config of the data loader.
-    """
-    dataloader = Runner.build_dataloader(dataloader, seed=0)
-    category = dataloader.dataset.cat_ids
-    detections = []
-    for batch in tqdm(dataloader, desc="detect", unit="batch", mininterval=5, file=sys.stdout):
-        for sample in model.test_step(batch):
-            found = sample.pred_instances
-            masks = found.masks.cpu().numpy().transpose(1, 2, 0)
-            boxes = found.bboxes.cpu().double().numpy()
-            boxes[:, 2:] -= boxes[:, :2]
-            for label, score, box, rle in zip(
-                found.labels.tolist(),
-                found.scores.tolist(),
-                boxes.tolist(),
-                pycocotools.mask.encode(np.asfortranarray(masks, np.uint8)),
-                strict=True,
-            ):
-                rle = dict(size=list(rle["size"]), counts=rle["counts"].decode())
-                ids = dict(image_id=sample.img_id, category_id=category[label])
-                detections.append(dict(**ids, score=score, bbox=box, segmentation=rle))
-    return detections

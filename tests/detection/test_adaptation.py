@@ -13,7 +13,16 @@ from torch.testing import assert_close
 
 from fasa.data.lvis import instance_counts as counts_in_file
 from fasa.data.lvis import read_annotations
-from fasa.detection.adaptation import augmenters, boxes_first, class_losses, instance_counts
+from fasa.detection.adaptation import (
+    AdaptationHook,
+    augmenters,
+    boxes_first,
+    class_losses,
+    class_precisions,
+    instance_counts,
+)
+from fasa.errors import UserError
+from fasa.evaluation import evaluate, read_ground_truth
 from fasa.experiments import held_out
 
 FASA = dict(type="FASA", prob_scale=4)
@@ -147,3 +156,46 @@ def test_hook_adapts_every_so_many_iterations(config, tiny_glyphs):
     assert_close(hook.history[0]["probability"], start.clip(max=1).tolist(), rtol=1e-5, atol=0)
     assert hook.history[1]["probability"] != hook.history[0]["probability"]
     json.dumps(hook.history)  # plain data
+
+
+def test_class_precisions_equal_the_evaluation_of_the_models_predictions(model, loader, tiny_glyphs):
+    annotations = tiny_glyphs / "annotations" / "adapt.json"
+    model.roi_head.test_cfg.update(score_thr=0.0, max_per_img=-1)
+    before, rng = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    precisions = class_precisions(model, loader, read_ground_truth(annotations, "bbox"))
+    assert torch.equal(rng, torch.get_rng_state()) and model.training
+    for name, value in model.state_dict().items():
+        assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
+    results = []
+    for batch in loader:
+        for sample in model.eval().test_step(batch):
+            found = sample.pred_instances
+            boxes = found.bboxes.clone()
+            boxes[:, 2:] -= boxes[:, :2]
+            for label, score, box in zip(found.labels, found.scores, boxes, strict=True):
+                ids = dict(image_id=sample.img_id, category_id=label.item() + 1)
+                results.append(ids | dict(score=score.item(), bbox=box.tolist()))
+    expected = evaluate(annotations, results, iou_type="bbox").per_class / 100
+    assert_close(precisions, torch.tensor(expected).float(), rtol=1e-3, atol=1e-5, equal_nan=True)
+
+
+def test_hook_can_adapt_to_the_metric(config, monkeypatch):
+    """A class whose AP rose is drawn more, one whose AP fell less: the loss's signs turned round."""
+    cfg = config(FASA | dict(level="class"), adapt_every=2, iterations=6)
+    cfg.custom_hooks[0].signal = "metric"
+    passes = iter(
+        [[0.1, 0.5, 0.3, float("nan"), 0, 0], [0.2, 0.4, 0.3, 0.1, 0, 0], [0.3, 0.3, 0.3, 0.2, 0, 0]]
+    )
+    monkeypatch.setattr("fasa.detection.adaptation.class_precisions", lambda *_: torch.tensor(next(passes)))
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    (hook,) = (hook for hook in runner.hooks if hasattr(hook, "history"))
+    first, _, last = [torch.tensor(record["probability"]) for record in hook.history]
+    factors = torch.tensor([1.1**2, 0.9**2, 1, 1.1, 1, 1])
+    assert_close(last, (first * factors).clamp(max=1), rtol=1e-4, atol=0)
+    assert hook.history[1]["class_ap"][:2] == pytest.approx([0.2, 0.4])
+
+
+def test_unknown_signal_is_refused():
+    with pytest.raises(UserError, match="signal is 'ap'; known: loss, metric"):
+        AdaptationHook(signal="ap")

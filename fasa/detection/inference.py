@@ -1,0 +1,102 @@
+"""From a model to detections, image by image, with no cap on how many an image may have.
+
+N detections of an image.
+"""
+
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pycocotools.mask
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+MASKS_AT_ONCE = 500  # of one image: each takes a byte for every pixel of it
+
+
+class Found(NamedTuple):
+    """The detections of one image, best first."""
+
+    image_id: int
+    category_id: np.ndarray  # (N,) int64
+    score: np.ndarray  # (N,) float64 in [0, 1]
+    box: np.ndarray  # (N, 4) float64, x, y, w, h in pixels of the file
+    rle: list[bytes]  # N compressed run-lengths, column by column; none without masks
+
+
+def load_model(cfg: Config, path: Path) -> nn.Module:
+    """The model of `cfg`, without an augmenter, with the weights of `path`; on a GPU where there is one."""
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    init_default_scope("mmdet")
+    model = MODELS.build(cfg.model)
+    model.load_state_dict({key: value for key, value in state.items() if ".augmenter." not in key})
+    return model.to(get_device()).eval()
+
+
+Wanted = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def detect(
+    model: nn.Module, dataloader: dict | DataLoader, masks: bool = True, wanted: Wanted | None = None
+) -> Iterator[Found]:
+    """Detect on each image of a data loader; of the model's test settings all but `max_per_img` holds.
+
+    AP_Fixed needs what a cap per image would cut off.
+
+    Args:
+        model: a two-stage detector of mmdet, in eval mode.
+        dataloader: or its config.
+        masks: whether to segment the boxes too.
+        wanted: asked before that with categories and scores, both (N,): which of them to go on with.
+    """
+    if not isinstance(dataloader, DataLoader):
+        dataloader = Runner.build_dataloader(dataloader, seed=0)
+    categories = np.array(dataloader.dataset.cat_ids, dtype=np.int64)
+    settings = copy.deepcopy(model.roi_head.test_cfg)
+    settings.max_per_img = -1
+    batches = tqdm(dataloader, desc="detect", unit="batch", mininterval=5, file=sys.stdout)
+    for batch in batches:
+        with torch.no_grad():
+            data = model.data_preprocessor(batch, training=False)
+            samples = data["data_samples"]
+            features = model.extract_feat(data["inputs"])
+            metas = [sample.metainfo for sample in samples]
+            proposals = model.rpn_head.predict(features, samples, rescale=False)
+            found = model.roi_head.predict_bbox(features, metas, proposals, settings, rescale=False)
+            for i, (boxes, meta) in enumerate(zip(found, metas, strict=True)):
+                category = categories[boxes.labels.cpu().numpy()]
+                if wanted is not None:
+                    keep = wanted(category, boxes.scores.cpu().double().numpy())
+                    boxes, category = boxes[torch.from_numpy(keep).to(boxes.labels.device)], category[keep]
+                rle = encode(model, [level[i : i + 1] for level in features], meta, boxes) if masks else []
+                scale = boxes.bboxes.new_tensor(meta["scale_factor"]).repeat(2)
+                box = (boxes.bboxes / scale).cpu().double().numpy()
+                box[:, 2:] -= box[:, :2]
+                yield Found(meta["img_id"], category, boxes.scores.cpu().double().numpy(), box, rle)
+
+
+def encode(model: nn.Module, features: list[Tensor], meta: dict, found: InstanceData) -> list[bytes]:
+    """Segment boxes of one image: N compressed run-lengths."""
+    boxes, labels, same = found.bboxes, found.labels, torch.arange(len(found))
+    if model.roi_head.mask_head.class_agnostic:  # a box has the same mask whatever its class
+        boxes, same = boxes.unique(dim=0, return_inverse=True)
+        labels = labels.new_zeros(len(boxes))
+    rle = []
+    for start in range(0, len(boxes), MASKS_AT_ONCE):
+        part = slice(start, start + MASKS_AT_ONCE)
+        found = InstanceData(bboxes=boxes[part].clone(), labels=labels[part], scores=labels[part])
+        found = model.roi_head.predict_mask(features, [meta], [found], rescale=True)[0]
+        pixels = found.masks.cpu().numpy().transpose(1, 2, 0)
+        rle += [code["counts"] for code in pycocotools.mask.encode(np.asfortranarray(pixels, np.uint8))]
+    return [rle[i] for i in same.tolist()]

@@ -1,0 +1,63 @@
+import numpy as np
+import pycocotools.mask
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from fasa.detection.inference import detect
+from fasa.experiments import held_out
+
+
+@pytest.fixture(params=[True, False], ids=["one mask a box", "a mask for each class"])
+def model(config, request):
+    init_default_scope("mmdet")
+    torch.manual_seed(0)
+    cfg = config().model
+    cfg.test_cfg.rcnn.update(score_thr=0.0, max_per_img=-1)
+    cfg.roi_head.mask_head.class_agnostic = request.param
+    model = MODELS.build(cfg)
+    model.init_weights()
+    return model.eval()
+
+
+@pytest.fixture
+def loader(config):
+    return Runner.build_dataloader(held_out(config(), "val"), seed=0)
+
+
+def test_equals_mmdet_without_a_cap(model, loader):
+    with torch.no_grad():
+        samples = [sample for batch in loader for sample in model.test_step(batch)]
+    model.roi_head.test_cfg.max_per_img = 3  # does not hold
+    found = list(detect(model, loader))
+    assert [one.image_id for one in found] == [sample.img_id for sample in samples] == [1, 2, 3, 4, 5, 6]
+    for one, sample in zip(found, samples, strict=True):
+        expected = sample.pred_instances
+        assert len(one.score) == len(expected) > 3
+        assert one.category_id.tolist() == (expected.labels + 1).tolist()
+        assert one.score.tolist() == expected.scores.tolist()
+        corners = np.concatenate([one.box[:, :2], one.box[:, :2] + one.box[:, 2:]], axis=1)
+        np.testing.assert_allclose(corners, expected.bboxes.numpy(), atol=1e-4)
+        masks = [pycocotools.mask.decode(dict(size=list(sample.ori_shape), counts=rle)) for rle in one.rle]
+        assert np.array_equal(np.stack(masks), expected.masks.numpy())
+
+
+def test_what_is_not_wanted_is_left_out_before_masks_are_made(model, loader, monkeypatch):
+    everything = list(detect(model, loader))
+    segmented = []
+    predict = model.roi_head.predict_mask
+
+    def counted(features, metas, found, rescale):
+        segmented.append(len(found[0]))
+        return predict(features, metas, found, rescale)
+
+    monkeypatch.setattr(model.roi_head, "predict_mask", counted)
+    some = list(detect(model, loader, wanted=lambda category, score: (category == 2) & (score > 0)))
+    assert sum(segmented) == sum(len(set(map(tuple, one.box))) for one in some) > 0
+    for one, whole in zip(some, everything, strict=True):
+        kept = whole.category_id == 2
+        assert one.score.tolist() == whole.score[kept].tolist()
+        assert one.rle == [rle for rle, keep in zip(whole.rle, kept, strict=True) if keep]
+    assert all(one.rle == [] for one in detect(model, loader, masks=False))

@@ -15,6 +15,7 @@ def instruments(
     iou_type: str = "segm",
     protocols: Iterable[Protocol] = tuple(PROTOCOLS.values()),
     with_tide: bool = True,
+    progress: bool = False,
 ) -> dict[str, dict[str, float]]:
     """``{"old": {"AP": .., "APr": ..}, "fixed": .., "pool": .., "tide": {"Cls": ..}}``, in percent.
 
@@ -24,7 +25,7 @@ def instruments(
     """
     gt = read_ground_truth(gt, iou_type)
     detections = read_detections(detections, gt)
-    matches = match(gt, detections, iou_type)
+    matches = match(gt, detections, iou_type, progress)
     measured = {protocol.name: judge(matches, protocol).summary for protocol in protocols}
     if with_tide:
         errors = tide(gt, detections, iou_type)

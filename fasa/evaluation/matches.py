@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from fasa.errors import UserError
 from fasa.evaluation.inputs import (
@@ -106,7 +107,7 @@ class Matches:
 PER_DETECTION = ("image", "label", "score", "image_rank", "class_rank", "matched", "ignored")
 
 
-def match(gt, detections, iou_type: str = "segm") -> Matches:
+def match(gt, detections, iou_type: str = "segm", progress: bool = False) -> Matches:
     """Matches detections to objects per image and class, greedily by score, as lvis-api does.
 
     - A detection counts only where its class has an object or is listed as absent (``neg_category_ids``).
@@ -122,6 +123,7 @@ def match(gt, detections, iou_type: str = "segm") -> Matches:
         detections: results: a list, a path, or `Detections`. Each has ``image_id``, ``category_id``,
             ``score``, and ``segmentation`` (RLE) for "segm" or ``bbox`` (x, y, w, h in pixels) for "bbox".
         iou_type: "segm" or "bbox".
+        progress: whether to show a bar.
 
     Raises:
         UserError: unreadable file, missing field, unknown id, score or box not finite, mask of another size.
@@ -129,9 +131,12 @@ def match(gt, detections, iou_type: str = "segm") -> Matches:
     gt = read_ground_truth(gt, iou_type)
     dt = read_detections(detections, gt)
     matcher = Matcher(gt)
+    bar = tqdm(total=len(dt.score), desc="match", unit=" detections", unit_scale=True, disable=not progress)
     for part in _by_image(dt.image_id):
         shape = dt.shape[part] if isinstance(dt.shape, np.ndarray) else [dt.shape[n] for n in part]
         matcher.add(Detections(dt.image_id[part], dt.category_id[part], dt.score[part], shape), place=part)
+        bar.update(len(part))
+    bar.close()
     return matcher.matches()
 
 
@@ -167,7 +172,7 @@ class Matcher:
         self.object_ignored = gt.ignore[self.by_cell, None] | (area < least) | (area > most)  # (G, A)
         self.threshold = np.full(len(gt.category_ids), -np.inf)  # (K,) scores below it no longer matter
         self._parts: list[dict[str, np.ndarray]] = []
-        self._pruned = self._added = 0
+        self._added = self._held = self._kept = 0  # detections in all, now, and after the last pruning
 
     def add(self, dt: Detections, place: np.ndarray | None = None) -> None:
         """Matches all detections of some images, none of which was added before.
@@ -180,13 +185,14 @@ class Matcher:
         if place is None:
             place = np.arange(self._added, self._added + n)
         self._added += n
+        self._held += n
         image = positions(dt.image_id, self.gt.image_ids, "image", "detections")
         label = positions(dt.category_id, self.gt.category_ids, "category", "detections")
         part = dict(image=image.astype(np.int32), label=label.astype(np.int32), score=dt.score, place=place)
         part["image_rank"] = _rank(image, dt.score)
         part["counts"], part["matched"], part["ignored"] = self._match(image, label, dt)
         self._parts.append(part)
-        if self._added > 2 * self._pruned + self.per_class:
+        if self._held > 2 * self._kept + self.per_class:
             self._prune()
 
     def wanted(self, category_id: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -227,7 +233,7 @@ class Matcher:
         keep = (rank < self.per_class) | (part["image_rank"] < self.per_image)
         part = {name: column[keep] for name, column in part.items()}
         self._parts = [{name: column for name, column in part.items() if name != "class_rank"}]
-        self._pruned = self._added
+        self._held = self._kept = len(part["score"])
         return part
 
     def _match(self, image: np.ndarray, label: np.ndarray, dt: Detections) -> tuple[np.ndarray, ...]:

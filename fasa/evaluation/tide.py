@@ -27,8 +27,8 @@ except as Cls of an object whose class is in it.
 *stock=True* is what tidecv 1.0.1 says of LVIS, for comparison with numbers made by it. There
 
 1. the mean takes in every class with a detection that counts, with AP 0 if it has no objects. On a few
-   hundred images that is most classes, and all numbers shrink. A cure that removes the last detection of such
-   a class takes it out of the mean, which passes for a gain;
+   hundred images that can be most classes, and all numbers shrink. A cure that removes the last detection of
+   such a class takes it out of the mean, which passes for a gain;
 2. detections that do not count are sorted into kinds too: they cost nothing, but are in `count`, and as Loc
    or Cls can find an object, which then is no Miss;
 3. `ignore` is not read, detections of no area count, and of objects at equal IoU the first is closest, not
@@ -165,7 +165,7 @@ def _best(gt: GroundTruth, dt: Detections, stock: bool) -> tuple:
         area = shape[:, 2] * shape[:, 3]
     else:
         sizes = gt.sizes[image[best]].tolist()
-        shape = [{"size": size, "counts": dt.shape[d]} for size, d in zip(sizes, best, strict=True)]
+        shape = [{"size": size, "counts": dt.shape[d]} for size, d in zip(sizes, best.tolist(), strict=True)]
         area = mask_areas(shape)
     blamed &= stock | (area > 0)
     return image[best], label[best], dt.score[best], shape, blamed
@@ -184,7 +184,7 @@ def _overlaps(gt: GroundTruth, image: np.ndarray, shape) -> tuple[np.ndarray, np
     bounds = np.arange(len(gt.image_ids) + 1)
     detections, objects = np.searchsorted(image, bounds), np.searchsorted(gt.image, bounds)
     parts = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
-    for i in np.intersect1d(image, gt.image):  # boxes too: all pairs of LVIS at once would fill 10 GB
+    for i in np.intersect1d(image, gt.image):  # boxes too: all pairs of LVIS at once would fill gigabytes
         (d, d_end), (g, g_end) = detections[i : i + 2], objects[i : i + 2]
         if gt.iou_type == "segm":
             iou = mask_iou(shape[d:d_end], [object_rle(gt, one) for one in range(g, g_end)])

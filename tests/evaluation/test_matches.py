@@ -5,7 +5,18 @@ import numpy as np
 import pytest
 
 from fasa.errors import UserError
-from fasa.evaluation import Matches, match
+from fasa.evaluation import (
+    FIXED,
+    OLD,
+    POOL,
+    Detections,
+    Matcher,
+    Matches,
+    judge,
+    match,
+    read_detections,
+    read_ground_truth,
+)
 
 
 def test_saved_matches_are_the_same_when_loaded_and_the_same_bytes_when_saved_again(make_federated, tmp_path):
@@ -64,3 +75,49 @@ def test_of_objects_with_equal_iou_the_last_is_taken():
         7,
         7,
     ]  # 16 / 24 up to .65; above, middle found none
+
+
+def by_image(dt):
+    """One image after the other, in no order, as a detector would find them."""
+    images = np.unique(dt.image_id)
+    for image in np.random.default_rng(0).permutation(images):
+        mine = np.flatnonzero(dt.image_id == image)
+        shape = dt.shape[mine] if isinstance(dt.shape, np.ndarray) else [dt.shape[n] for n in mine]
+        yield mine, Detections(dt.image_id[mine], dt.category_id[mine], dt.score[mine], shape)
+
+
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_stream_gives_what_all_at_once_gives(make_federated, iou_type, seed):
+    """Also with caps so small that it prunes all the time, and where what is not wanted never comes."""
+    gt, detections = make_federated(seed, n_images=12, n_classes=4, most_detections=60)
+    whole = match(gt, detections, iou_type)
+    gt = read_ground_truth(gt, iou_type)
+    old, fixed = OLD._replace(per_image=9), FIXED._replace(per_class=20)
+    plain, thrifty = Matcher(gt), Matcher(gt, per_image=9, per_class=20)
+    unwanted = 0
+    for place, here in by_image(read_detections(detections, gt)):
+        plain.add(here, place)
+        wanted = np.flatnonzero(thrifty.wanted(here.category_id, here.score))
+        unwanted += len(here.score) - len(wanted)
+        shape = here.shape[wanted] if iou_type == "bbox" else [here.shape[n] for n in wanted]
+        kept = Detections(here.image_id[wanted], here.category_id[wanted], here.score[wanted], shape)
+        thrifty.add(kept, place[wanted])
+    assert unwanted > 20
+    plain = plain.matches()
+    for field in dataclasses.fields(Matches):
+        np.testing.assert_array_equal(getattr(plain, field.name), getattr(whole, field.name))
+    thrifty = thrifty.matches()
+    assert len(thrifty.score) < len(whole.score)
+    for protocol in (old, fixed, POOL._replace(per_class=20)):
+        expected, result = judge(whole, protocol), judge(thrifty, protocol)
+        assert result.summary == pytest.approx(expected.summary, abs=0, nan_ok=True)
+        np.testing.assert_array_equal(result.precision, expected.precision)
+
+
+def test_an_annotation_of_id_0_can_be_found():
+    """lvis-api marks a detection with the id of its object, and takes 0 for none."""
+    image = {"id": 1, "height": 99, "width": 99, "neg_category_ids": [], "not_exhaustive_category_ids": []}
+    thing = {"id": 0, "image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10], "area": 100}
+    gt = {"images": [image], "categories": [{"id": 1, "frequency": "r"}], "annotations": [thing]}
+    assert judge(match(gt, [thing | {"score": 0.5}], "bbox")).summary["AP"] == pytest.approx(100)

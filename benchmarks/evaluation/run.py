@@ -1,0 +1,212 @@
+"""Times LVIS evaluators on the same files, and checks that they agree.
+
+    python benchmarks/evaluation/run.py --images 2000
+    python benchmarks/evaluation/run.py --full
+
+Every contender is a process of its own, timed from its start, imports included, to its end; its memory is its
+peak resident set. Prints a Markdown table, and exits with status 1 if one of ours failed or an AP differs.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parent
+BUILD = HERE.parents[1] / "build/benchmarks/evaluation"
+SOURCES = [HERE / name for name in ("generate.py", "world.py", "shapes.py")]
+FILES = ("gt.json", "bbox.json", "segm.json")
+FULL = 19_809  # images of LVIS v1 val
+BASELINE = "lvis"  # what ratios are against
+OTHERS = {
+    "lvis": "lvis-api AP_Old",
+    "lvis-fixed": "lvis-api AP_Fixed",
+    "hotcoco": "hotcoco AP_Old",
+    "tidecv": "tidecv",
+}
+OURS = {
+    "fasa AP_Old": ["--protocol", "old"],
+    "fasa Old + Fixed + Pool": ["--protocol", "old", "fixed", "pool"],
+    "fasa Old + Fixed + Pool + TIDE": ["--protocol", "old", "fixed", "pool", "--tide"],
+}
+TOLERANCE = 1e-9  # of an AP in percent
+
+
+class Outcome(NamedTuple):
+    """What one process did."""
+
+    seconds: float
+    gib: float  # peak resident set
+    numbers: dict  # by protocol: {"old": {"AP": ...}, "tide": {...}}
+    failure: str = ""  # one line
+
+
+def main() -> int:
+    """Reads the command line, runs the contenders, and prints the table."""
+    args = _arguments()
+    folder = prepare(args.images)
+    print(f"{machine()}\n\n{args.images:,} images. Ratios are against {OTHERS[BASELINE]}.\n")
+    outcomes = {}
+    for iou_type in args.iou:
+        for name, command in commands(folder, iou_type, args.skip).items():
+            print(f"{iou_type}: {name} ...", file=sys.stderr, flush=True)
+            outcomes[iou_type, name] = run(command, iou_type)
+    print(table(outcomes))
+    lines, fine = agreement(outcomes)
+    print("\n" + "\n".join(lines))
+    return 0 if fine else 1
+
+
+def prepare(n_images: int) -> Path:
+    """Generates the files, unless they are there and newer than the generator."""
+    folder = BUILD / str(n_images)
+    files = [folder / name for name in FILES]
+    newest = max(source.stat().st_mtime for source in SOURCES)
+    if not all(file.is_file() and file.stat().st_mtime > newest for file in files):
+        print(f"generating {folder} ...", file=sys.stderr, flush=True)
+        command = [sys.executable, str(SOURCES[0]), "--images", str(n_images), "--out", str(folder)]
+        subprocess.run(command, check=True)
+    subprocess.run(["cat", *files], stdout=subprocess.DEVNULL, check=True)  # none reads from a cold disk
+    return folder
+
+
+def commands(folder: Path, iou_type: str, skip: list[str]) -> dict[str, list[str]]:
+    """The command of each contender, which takes one more argument: the file to write its numbers to."""
+    gt, dt = str(folder / "gt.json"), str(folder / f"{iou_type}.json")
+    others = {
+        name: [str(HERE / "contenders.py"), name, gt, dt, iou_type] for name in OTHERS if name not in skip
+    }
+    fasa = ["-m", "fasa.evaluation", "--gt", gt, "--dt", dt, "--iou", iou_type]
+    ours = {name: [*fasa, *options, "--out"] for name, options in OURS.items()}
+    return {name: [sys.executable, *command] for name, command in (others | ours).items()}
+
+
+def run(command: list[str], iou_type: str) -> Outcome:
+    """Runs one contender."""
+    with tempfile.TemporaryDirectory() as scratch, open(Path(scratch, "log"), "w+") as log:
+        out = Path(scratch, "numbers.json")
+        start = time.perf_counter()
+        process = subprocess.Popen([*command, str(out)], stdout=log, stderr=log, cwd=HERE.parents[1])
+        _, status, usage = os.wait4(process.pid, 0)  # unlike `wait`, tells the memory of this one child
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        measured = seconds, usage.ru_maxrss / 2**20
+        if process.returncode == 0 and out.is_file():
+            found = json.loads(out.read_text(), parse_constant=lambda _: None)  # NaN: not measured
+            return Outcome(*measured, found[iou_type])
+        log.seek(0)
+        said = [line.strip() for line in log if line.strip()]
+        signal = f"killed by signal {-process.returncode}" if process.returncode < 0 else ""
+        return Outcome(*measured, {}, signal or (said or ["it said nothing"])[-1][:160])
+
+
+def table(outcomes: dict[tuple[str, str], Outcome]) -> str:
+    """All outcomes in Markdown."""
+    rows = ["| | contender | wall | faster | peak memory | memory | AP, or dAP of TIDE |", "|" + "---|" * 7]
+    for (iou_type, name), outcome in outcomes.items():
+        base = outcomes.get((iou_type, BASELINE))
+        ratios = ["", ""]
+        if base and not base.failure and not outcome.failure:
+            ratios = [f"{base.seconds / outcome.seconds:.1f}x", f"{outcome.gib / base.gib:.2f}x"]
+        cells = [
+            iou_type,
+            OTHERS.get(name, name),
+            f"{outcome.seconds:.1f} s",
+            ratios[0],
+            f"{outcome.gib:.2f} GiB",
+            ratios[1],
+            f"**failed**: {outcome.failure}" if outcome.failure else numbers(outcome),
+        ]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows)
+
+
+def numbers(outcome: Outcome) -> str:
+    """What a contender found, in short."""
+    short = [f"{name.title()} {found['AP']:.4f}" for name, found in outcome.numbers.items() if name != "tide"]
+    tide = outcome.numbers.get("tide", {}).items()
+    tide = " ".join(f"{name} {value:.2f}" for name, value in tide if value is not None)
+    return ", ".join(short + [tide] * bool(tide))
+
+
+def agreement(outcomes: dict[tuple[str, str], Outcome]) -> tuple[list[str], bool]:
+    """Compares each metric of AP_Old and AP_Fixed with the first contender's: (lines, all is well)."""
+    lines, fine = [], not any(outcome.failure for (_, name), outcome in outcomes.items() if name in OURS)
+    for iou_type in dict.fromkeys(iou_type for iou_type, _ in outcomes):
+        for protocol in ("old", "fixed"):
+            found = {
+                OTHERS.get(name, name): outcome.numbers[protocol]
+                for (kind, name), outcome in outcomes.items()
+                if kind == iou_type and protocol in outcome.numbers
+            }
+            reference, *others = found or [None]
+            for name in others:
+                a, b = found[reference], found[name]
+                worst = max(_difference(a[key], b[key]) for key in a.keys() & b.keys())
+                agrees = worst <= TOLERANCE
+                fine &= agrees
+                lines.append(
+                    f"- {iou_type}, {protocol}: AP {a['AP']:.10f} by {reference}, {b['AP']:.10f} by {name}; "
+                    f"{'agree' if agrees else '**DIFFER**'}, by {worst:.1e} at most in any metric"
+                )
+    return lines or ["- nothing was compared"], fine
+
+
+def _difference(a: float | None, b: float | None) -> float:
+    """Between two metrics; infinite if one alone could be measured."""
+    if a is None or b is None:
+        return 0.0 if a is b else math.inf
+    return abs(a - b)
+
+
+def machine() -> str:
+    """The machine and the versions, in one line."""
+    cpu = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            cpu = line.partition(":")[2].strip()
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    cores = len(os.sched_getaffinity(0))
+    packages = ", ".join(map(_version, ("numpy", "pycocotools", "lvis", "hotcoco", "tidecv")))
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    python = platform.python_version()
+    return f"{cpu}, {cores} cores, {memory:.0f} GiB; Python {python}, {packages}, fasa {commit}."
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"no {package}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--iou", nargs="+", choices=["bbox", "segm"], default=["bbox", "segm"])
+    parser.add_argument("--skip", nargs="*", choices=OTHERS, help="evaluators to leave out (default: none)")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help=f"{FULL:,} images, and by default --skip lvis lvis-fixed tidecv, which need over 20 GiB there",
+    )
+    args = parser.parse_args()
+    if args.full:
+        args.images = FULL
+    if args.skip is None:
+        args.skip = ["lvis", "lvis-fixed", "tidecv"] if args.full else []
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,7 +11,8 @@ from mmengine.config import Config
 from fasa.data.lvis import check_images, read_annotations
 from fasa.errors import UserError
 from fasa.evaluation import OLD, Detections, Matcher, Matches, read_ground_truth
-from fasa.params import Row, Schedule, read_row, strict
+from fasa.rows import Row, Schedule, read_row
+from fasa.sections import strict
 
 KINDS = ("segm", "bbox")
 

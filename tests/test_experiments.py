@@ -9,7 +9,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 
 from fasa.errors import UserError
 from fasa.experiments import augmenter_metrics, class_means, detector_config, measured, schedulers
-from fasa.params import Row, Schedule
+from fasa.rows import Row, Schedule
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from fasa.errors import UserError
-from fasa.params import Schedule, check, read_row, strict
+from fasa.params import check
 from fasa.pipeline.project import load_params
+from fasa.rows import Schedule, read_row
+from fasa.sections import strict
 
 ROOT = Path(__file__).parents[1]
 

@@ -79,14 +79,27 @@ def first(clone):
 def test_results_hold_every_row_and_metric(clone, first):
     metrics = json.loads((clone / "results" / "metrics.json").read_text())
     assert metrics.keys() == {"mask_rcnn", "mask_rcnn_fasa"}
-    # at this scale no class is frequent, so there is no APf
-    names = {f"{kind}_{m}" for kind in ("segm", "bbox") for m in ("AP", "AP50", "AP75", "APr", "APc")}
-    assert metrics["mask_rcnn"].keys() == names
+    # at this scale no class is frequent and no object large, so there is neither APf nor APl
+    common = ["AP", "AP50", "AP75", "APr", "APc", "APs", "AR", "ARs"]
+    tide = ["Cls", "Loc", "Both", "Dupe", "Bkg", "Miss", "FalsePos", "FalseNeg"]
+    names = {
+        f"{kind}_{name}"
+        for kind in ("segm", "bbox")
+        for name in [f"{p}{m}" for p in ("", "fixed_", "pool_") for m in common] + [f"tide_{e}" for e in tide]
+    }
+    assert metrics["mask_rcnn"].keys() >= names
+    names = metrics["mask_rcnn"].keys()
+    assert not any(name.endswith(("APf", "APl")) for name in names)
     fasa = metrics["mask_rcnn_fasa"]
     assert fasa.keys() - names == {"fasa_adaptations", "fasa_virtual_per_iteration", "fasa_groups"}
     assert fasa["fasa_adaptations"] == dict(mean=4, std=None, n=1)
     assert "mask_rcnn_fasa" in (clone / "results" / "main.md").read_text()
-    for name in ("counts", "groups-0", "ap_by_frequency", "adaptation"):
+    assert "TIDE" in (clone / "results" / "table1.md").read_text()
+    assert "AP_Pool" in (clone / "results" / "table6.md").read_text()
+    shown = json.loads(dvc(clone, "metrics", "show", "--json").stdout)
+    rows = {Path(name).stem: values["data"] for name, values in shown[""]["data"].items()}
+    assert rows["mask_rcnn_fasa"]["segm_AP"] == round(fasa["segm_AP"]["mean"], 2) and len(rows) == 2
+    for name in ("counts", "groups-0", "ap_by_frequency", "adaptation", "tide"):
         assert (clone / "results" / "figures" / f"{name}.png").stat().st_size > 5000
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pycocotools.mask
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
@@ -15,6 +16,8 @@ from fasa.data.lvis import image_path
 
 FREQUENCY = dict(r="rare", c="common", f="frequent")
 METRICS = dict(APr="rare", APc="common", APf="frequent")
+TIDE_MAIN = {name: name for name in ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")}
+TIDE_SPECIAL = dict(FalsePos="false\npositives", FalseNeg="false\nnegatives")
 
 
 def scenes(root: Path, annotations: dict, number: int) -> Figure:
@@ -56,29 +59,48 @@ def ap_by_frequency(runs: dict[str, list[dict[str, float]]]) -> Figure:
         runs: the metrics of each seed of each row.
     """
     figure, panels = plt.subplots(1, 2, sharey=True, figsize=(9, 4.2))
-    width = 0.8 / len(runs)
     for axes, (kind, title) in zip(panels, dict(segm="masks", bbox="boxes").items(), strict=True):
-        for i, (row, metrics) in enumerate(runs.items()):
-            x = np.arange(len(METRICS)) + (i - (len(runs) - 1) / 2) * width
-            values = np.array(
-                [[run.get(f"{kind}_{metric}", np.nan) for metric in METRICS] for run in metrics]
-            )
-            spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
-            axes.bar(x, values.mean(axis=0), width * 0.92, yerr=spread, capsize=4, color=f"C{i}", label=row)
-            for seed in values:
-                axes.plot(x, seed, "o", color="black", markersize=3)
+        _bars(axes, runs, {f"{kind}_{metric}": name for metric, name in METRICS.items()})
         axes.set(title=title, xlabel="frequency group of the class")
-        axes.set_xticks(range(len(METRICS)), METRICS.values())
     panels[0].set_ylabel("AP on val [%]")
     panels[0].legend(loc="upper left")
     return figure
+
+
+def tide_errors(runs: dict[str, list[dict[str, float]]], kind: str = "segm") -> Figure:
+    """What AP50 would gain without each type of TIDE's errors, as bars (Bolya et al., 2020; Table 1).
+
+    Args:
+        runs: the metrics of each seed of each row.
+        kind: "segm" or "bbox".
+    """
+    figure, panels = plt.subplots(1, 2, sharey=True, figsize=(9, 4.2), width_ratios=(3, 1))
+    for axes, names in zip(panels, (TIDE_MAIN, TIDE_SPECIAL), strict=True):
+        _bars(axes, runs, {f"{kind}_tide_{name}": label for name, label in names.items()})
+    panels[0].set(xlabel="type of error", ylabel="AP50 gained without it [points]")
+    panels[1].set(xlabel="all errors of a kind")
+    panels[0].legend(loc="upper right")
+    return figure
+
+
+def _bars(axes: Axes, runs: dict[str, list[dict[str, float]]], metrics: dict[str, str]) -> None:
+    """A group of bars for each metric, a bar for each row, a dot for each seed; metrics by their labels."""
+    width = 0.8 / len(runs)
+    for i, (row, seeds) in enumerate(runs.items()):
+        x = np.arange(len(metrics)) + (i - (len(runs) - 1) / 2) * width
+        values = np.array([[run.get(metric, np.nan) for metric in metrics] for run in seeds])
+        spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
+        axes.bar(x, values.mean(axis=0), width * 0.92, yerr=spread, capsize=4, color=f"C{i}", label=row)
+        for seed in values:
+            axes.plot(x, seed, "o", color="black", markersize=3)
+    axes.set_xticks(range(len(metrics)), metrics.values())
 
 
 def adaptation(histories: list[list[dict]], frequency: list[str]) -> Figure:
     """Sampling probability and held-out loss over training, by frequency group: mean and range of the seeds.
 
     Args:
-        histories: for each seed T records with iteration, probability (K,) and class_loss (K,).
+        histories: for each seed T records with iteration, probability (K,), and class_loss or class_ap (K,).
     """
     figure, panels = plt.subplots(1, 2, figsize=(9, 4.2))
     histories = [history for history in histories if history]
@@ -86,13 +108,11 @@ def adaptation(histories: list[list[dict]], frequency: list[str]) -> Figure:
         panels[0].text(0.5, 0.5, "no row adapted", ha="center", transform=panels[0].transAxes)
         return figure
     iterations = [record["iteration"] for record in histories[0]]
-    for axes, (key, label) in zip(
-        panels,
-        dict(
-            probability="mean probability $p_c$ of a draw", class_loss="mean held-out class loss [nats]"
-        ).items(),
-        strict=True,
-    ):
+    signals = dict(class_loss="mean held-out class loss [nats]", class_ap="mean held-out box AP of a class")
+    keys = dict(probability="mean probability $p_c$ of a draw") | {
+        key: label for key, label in signals.items() if key in histories[0][0]
+    }
+    for axes, (key, label) in zip(panels, keys.items(), strict=True):
         values = np.array([[record[key] for record in history] for history in histories], dtype=float)
         for group, (letter, name) in enumerate(FREQUENCY.items()):
             mine = values[..., [f == letter for f in frequency]]

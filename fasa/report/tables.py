@@ -58,6 +58,13 @@ def appendix(name: str, summary: dict, columns: list[str] | None = None) -> str:
     return markdown(["row", *map(column_name, columns), "n"], body)
 
 
+def section(name: str, summary: dict) -> str:
+    """A table of the appendix under its title, as a file of its own."""
+    paper = "; in brackets the paper's on LVIS v1" if definition(name)["paper"] else ""
+    note = f"Mean ± standard deviation over n seeds{paper}."
+    return f"## {definition(name)['title']}\n\n{note}\n\n{appendix(name, summary)}\n"
+
+
 def differences(intervals: dict[str, dict[str, tuple]]) -> str:
     """A paired bootstrap as a table.
 

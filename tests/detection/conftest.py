@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fasa.experiments import detector_config
-from fasa.params import Row, Schedule
+from fasa.rows import Row, Schedule
 
 ROOT = Path(__file__).parents[2]
 

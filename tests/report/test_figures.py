@@ -34,6 +34,21 @@ def test_bars_are_the_means_over_seeds():
     assert heights == [2, 3, 4, 5, 6, 7]
 
 
+def test_tide_bars_are_the_means_over_seeds():
+    names = ["Cls", "Loc", "Both", "Dupe", "Bkg", "Miss", "FalsePos", "FalseNeg"]
+    runs = [{f"segm_tide_{name}": x + i for i, name in enumerate(names)} for x in (1.0, 3.0)]
+    left, right = figures.tide_errors({"a": runs}).axes
+    assert [bar.get_height() for bar in left.patches] == [2, 3, 4, 5, 6, 7]
+    assert [bar.get_height() for bar in right.patches] == [8, 9]
+    assert [label.get_text() for label in left.get_xticklabels()] == names[:6]
+
+
+def test_a_row_that_adapts_to_the_metric_shows_it():
+    history = [dict(iteration=t, probability=[0.1], class_ap=[0.2 * t]) for t in (1, 2)]
+    axes = figures.adaptation([history], ["r"]).axes[1]
+    assert axes.lines[0].get_ydata() == pytest.approx([0.2, 0.4]) and "AP" in axes.get_ylabel()
+
+
 def test_adaptation_curves_are_means_of_groups():
     history = [
         dict(iteration=10 * t, probability=[0.1 * t, 0.3 * t, 0.5], class_loss=[1.0, None, 2.0 * t])

@@ -44,3 +44,26 @@ def test_differences_by_hand():
 def test_paper_numbers_are_those_of_table_8():
     paper = tables.definition("main")["paper"]
     assert paper == dict(mask_rcnn=[19.3, 1.2, 17.4, 29.3], mask_rcnn_fasa=[22.6, 10.2, 21.6, 29.2])
+
+
+def test_paper_numbers_are_those_of_table_1():
+    table = tables.definition("table1")
+    assert [column.rpartition("_")[2] for column in table["columns"]] == [
+        "Cls",
+        "Loc",
+        "Both",
+        "Dupe",
+        "Bkg",
+        "Miss",
+    ]
+    assert table["paper"] == dict(
+        mask_rcnn=[25.10, 6.71, 0.59, 0.36, 3.17, 7.15], mask_rcnn_fasa=[20.74, 6.80, 0.50, 0.41, 3.48, 7.29]
+    )
+
+
+def test_a_section_has_title_table_and_says_what_is_in_brackets():
+    summary = {"mask_rcnn": {f"segm_pool_{m}": value(5.0) for m in ("AP", "APr", "APc", "APf")}}
+    title, _, note, _, header, _, row = tables.section("table6_pool", summary).splitlines()
+    assert title.startswith("## Table 6: AP_Pool") and "brackets" not in note
+    assert "mask pool APr" in header and "5.0 ± 0.2" in row
+    assert "in brackets the paper's" in tables.section("main", SUMMARY)

@@ -1,8 +1,7 @@
-"""A row of params.yaml becomes a run: config, training, detections."""
+"""A row of params.yaml becomes a run: config and training."""
 
 import copy
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,11 +9,8 @@ from mmengine.config import Config
 
 from fasa.data.lvis import check_images, read_annotations
 from fasa.errors import UserError
-from fasa.evaluation import OLD, Detections, Matcher, Matches, read_ground_truth
 from fasa.rows import Row, Schedule, read_row
 from fasa.sections import strict
-
-KINDS = ("segm", "bbox")
 
 
 def schedulers(schedule: Schedule) -> list[dict]:
@@ -146,12 +142,6 @@ def augmenter_metrics(history: dict) -> dict[str, float]:
     return metrics
 
 
-def measured(kind: str, instrument: str, values: dict[str, float]) -> dict[str, float]:
-    """An instrument's numbers as ``segm_AP`` (of AP_Old), ``segm_fixed_AP``, ``segm_tide_Cls``; no NaN."""
-    prefix = kind if instrument == OLD.name else f"{kind}_{instrument}"
-    return {f"{prefix}_{name}": value for name, value in values.items() if not np.isnan(value)}
-
-
 def class_means(checkpoint: Path) -> tuple[np.ndarray, np.ndarray]:
     """Mean embedding of each class in a checkpoint, (K, D), and whether the class was seen, (K,) bool."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
@@ -167,61 +157,3 @@ def _train(cfg: Config, threads: int, out: Path, branch_from: Path | None = None
     runner = train(cfg, branch_from)
     save_model(runner.model, cfg.train_dataloader.dataset.metainfo.classes, out)
     return runner
-
-
-class Detected(NamedTuple):
-    """What a checkpoint found on a split, for masks and boxes."""
-
-    matches: dict[str, Matches]  # "segm" and "bbox": all that any protocol takes
-    best: dict[str, Detections]  # the best 300 of each image
-
-
-def detect_split(profile: str, checkpoint: Path, split: str, threads: int) -> Detected:
-    """Detect on ``val`` or ``adapt``, and match to its objects as the detections come.
-
-    No cap per image, as AP_Fixed asks; what is kept of a mask beyond an image's best 300 is whether it fits.
-    """
-    from fasa.detection.inference import detect, load_model
-
-    torch.set_num_threads(threads)
-    cfg = detector_config(
-        profile, Schedule(iterations=0, batch=1, lr=0), Row(), seed=0, work_dir=Path("unused")
-    )
-    dataloader = held_out(cfg, split)
-    annotations = Path(dataloader.dataset.data_root, dataloader.dataset.ann_file)
-    matchers = {kind: Matcher(read_ground_truth(annotations, kind)) for kind in KINDS}
-    wanted = matchers["segm"].wanted
-    best = {kind: [] for kind in KINDS}
-    for found in detect(load_model(cfg, checkpoint), dataloader, wanted=wanted):
-        ids = np.full(len(found.score), found.image_id)
-        first = np.argsort(-found.score, kind="stable")[: OLD.per_image]
-        for kind, shape in (("segm", np.array(found.rle, dtype=object)), ("bbox", found.box)):
-            here = Detections(ids, found.category_id, found.score, shape)
-            matchers[kind].add(here)
-            best[kind].append([column[first] for column in here])
-    return Detected(
-        {kind: matcher.matches() for kind, matcher in matchers.items()},
-        {kind: Detections(*map(np.concatenate, zip(*best[kind], strict=True))) for kind in KINDS},
-    )
-
-
-def results(best: dict[str, Detections], sizes: dict[int, list[int]]) -> list[dict]:
-    """Detections in LVIS's results format.
-
-    Args:
-        best: as in `Detected`.
-        sizes: of the images: height and width by id.
-    """
-    boxes, masks = best["bbox"], best["segm"]
-    return [
-        dict(
-            image_id=image,
-            category_id=category,
-            score=score,
-            bbox=box,
-            segmentation=dict(size=sizes[image], counts=rle.decode()),
-        )
-        for image, category, score, box, rle in zip(
-            *(column.tolist() for column in boxes), masks.shape, strict=True
-        )
-    ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fasa.classification import experiment
 from fasa.data import glyphs
 from fasa.errors import UserError
 from fasa.pipeline.project import load_params
@@ -40,6 +41,28 @@ class Tuning:
 
 
 @dataclass(frozen=True)
+class Classify:
+    """What the stage `classify` runs: every row on every set.
+
+    Args:
+        sets, rows: names, each a section of the profile's `classification`.
+        seeds: whole numbers.
+    """
+
+    sets: list
+    rows: list
+    seeds: list
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The data sets of classification and its rows, see `fasa.classification`."""
+
+    sets: dict
+    rows: dict
+
+
+@dataclass(frozen=True)
 class Table:
     """How rows are compared.
 
@@ -59,6 +82,7 @@ def check(params: dict[str, Any]) -> None:
     sections = dict(
         profile=str,
         run=Run,
+        classify=Classify,
         tuning=Tuning,
         threads=int,
         data=glyphs.Settings,
@@ -66,6 +90,7 @@ def check(params: dict[str, Any]) -> None:
         train=Schedule,
         rows=dict,
         table=Table,
+        classification=Classification,
     )
     profile = params.get("profile")
     others = {path.stem for path in Path("configs").glob("*.py")}
@@ -81,6 +106,11 @@ def check(params: dict[str, Any]) -> None:
             raise UserError(f"params.yaml: {profile}.{name} is {params[name]!r}, not {kind.__name__}")
     for name in {*params["rows"], *params["run"]["rows"]}:
         read_row(params["rows"], name)
+    chosen, there = params["classify"], params["classification"]
+    for name in {*there["sets"], *chosen["sets"]}:
+        experiment.read_set(there["sets"], name)
+    for name in {*there["rows"], *chosen["rows"]}:
+        experiment.read_row(there["rows"], name)
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
 from fasa.errors import UserError
-from fasa.experiments import augmenter_metrics, class_means, detector_config, measured, schedulers
+from fasa.experiments import augmenter_metrics, class_means, detector_config, schedulers
 from fasa.rows import Row, Schedule
 
 ROOT = Path(__file__).parents[1]
@@ -49,11 +49,6 @@ def test_what_the_augmenter_did():
     assert augmenter_metrics(dict(iterations=4, drawn=[], passes=[])) == {}
     never = augmenter_metrics(dict(iterations=4, drawn=[4], passes=[]))
     assert never == dict(fasa_adaptations=0, fasa_virtual_per_iteration=1.0)
-
-
-def test_means_over_no_class_are_left_out():
-    assert measured("segm", "old", dict(AP=1.0, APr=math.nan)) == dict(segm_AP=1.0)
-    assert measured("bbox", "fixed", dict(AP=1.0, APr=math.nan)) == dict(bbox_fixed_AP=1.0)
 
 
 def test_class_means_are_those_of_the_checkpoint(tmp_path):

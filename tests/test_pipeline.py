@@ -30,6 +30,14 @@ TINY = {
     "adapt_every: 60": "adapt_every: 1",
     "resamples: 1000": "resamples: 20",
     "- 4\n    - 16\n    - 64": "- 4\n    - 16",
+    "    - ce_fasa_metric\n    - ce_fasa_class\n    - ldam_drw\n    - ldam_drw_fasa\n": "",
+    "    - balanced_softmax\n    - balanced_softmax_fasa\n  seeds": "  seeds",
+    "classes: 100": "classes: 4",
+    "n_max: 100": "n_max: 8",
+    "ratio: 100\n          adapt: 10\n          test: 20": "ratio: 4\n          adapt: 2\n          test: 2",
+    "data: {}": "data: {n_max: 10, ratio: 5, adapt: 2, test: 2}",
+    "epochs: 40": "epochs: 2",
+    "warmup: 10": "warmup: 1",
 }
 
 
@@ -99,7 +107,9 @@ def test_results_hold_every_row_and_metric(clone, first):
     shown = json.loads(dvc(clone, "metrics", "show", "--json").stdout)
     rows = {Path(name).stem: values["data"] for name, values in shown[""]["data"].items()}
     assert rows["mask_rcnn_fasa"]["segm_AP"] == round(fasa["segm_AP"]["mean"], 2) and len(rows) == 2
-    for name in ("counts", "groups-0", "ap_by_frequency", "adaptation", "tide"):
+    text = (clone / "results" / "classification.md").read_text()
+    assert "# glyphs" in text and "# digits" in text and "43.7" in text and "`ce_fasa`" in text
+    for name in ("classes", "counts", "groups-0", "ap_by_frequency", "adaptation", "tide"):
         assert (clone / "results" / "figures" / f"{name}.png").stat().st_size > 5000
 
 

@@ -21,6 +21,7 @@ from fasa.detection.inference import detect
 from fasa.errors import UserError
 from fasa.evaluation.ap import evaluate
 from fasa.evaluation.inputs import Detections, GroundTruth, read_ground_truth
+from fasa.evaluation.protocols import OLD
 
 
 def instance_counts(dataset, num_classes: int) -> Tensor:
@@ -103,10 +104,11 @@ def class_precisions(model: nn.Module, dataloader, gt: GroundTruth) -> Tensor:
     training = model.training
     model.eval()
     with torch.random.fork_rng(devices=[]):  # as above
-        found = [
-            Detections(np.full(len(one.score), one.image_id), one.category_id, one.score, one.box)
-            for one in detect(model, dataloader, masks=False)
-        ]
+        found = []
+        for one in detect(model, dataloader, masks=False):
+            best = np.argsort(-one.score, kind="stable")[: OLD.per_image]  # no more take part
+            ids = np.full(len(best), one.image_id)
+            found.append(Detections(ids, one.category_id[best], one.score[best], one.box[best]))
     model.train(training)
     if dist.is_available() and dist.is_initialized():
         parts = [None] * dist.get_world_size()

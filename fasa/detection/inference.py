@@ -5,7 +5,7 @@ N detections of an image.
 
 import copy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-MASKS_AT_ONCE = 500  # of one image: each takes a byte for every pixel of it
+from fasa.evaluation.matches import Matcher
+
+MASKS_AT_ONCE = 100  # of one image: with a mask for each of LVIS's classes they take 0.8 GB on their way
 
 
 class Found(NamedTuple):
@@ -32,7 +34,7 @@ class Found(NamedTuple):
     category_id: np.ndarray  # (N,) int64
     score: np.ndarray  # (N,) float64 in [0, 1]
     box: np.ndarray  # (N, 4) float64, x, y, w, h in pixels of the file
-    rle: list[bytes]  # N compressed run-lengths, column by column; none without masks
+    rle: list[bytes]  # N compressed run-lengths, column by column; empty for one that was not segmented
 
 
 def load_model(cfg: Config, path: Path) -> nn.Module:
@@ -44,11 +46,9 @@ def load_model(cfg: Config, path: Path) -> nn.Module:
     return model.to(get_device()).eval()
 
 
-Wanted = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
+@torch.no_grad()
 def detect(
-    model: nn.Module, dataloader: dict | DataLoader, masks: bool = True, wanted: Wanted | None = None
+    model: nn.Module, dataloader: dict | DataLoader, masks: bool = True, matcher: Matcher | None = None
 ) -> Iterator[Found]:
     """Detect on each image of a data loader; of the model's test settings all but `max_per_img` holds.
 
@@ -58,7 +58,7 @@ def detect(
         model: a two-stage detector of mmdet, in eval mode.
         dataloader: or its config.
         masks: whether to segment the boxes too.
-        wanted: asked before that with categories and scores, both (N,): which of them to go on with.
+        matcher: what it would leave out is left out, and no mask made that it would not look at.
     """
     if not isinstance(dataloader, DataLoader):
         dataloader = Runner.build_dataloader(dataloader, seed=0)
@@ -67,23 +67,28 @@ def detect(
     settings.max_per_img = -1
     batches = tqdm(dataloader, desc="detect", unit="batch", mininterval=5, file=sys.stdout)
     for batch in batches:
-        with torch.no_grad():
-            data = model.data_preprocessor(batch, training=False)
-            samples = data["data_samples"]
-            features = model.extract_feat(data["inputs"])
-            metas = [sample.metainfo for sample in samples]
-            proposals = model.rpn_head.predict(features, samples, rescale=False)
-            found = model.roi_head.predict_bbox(features, metas, proposals, settings, rescale=False)
-            for i, (boxes, meta) in enumerate(zip(found, metas, strict=True)):
-                category = categories[boxes.labels.cpu().numpy()]
-                if wanted is not None:
-                    keep = wanted(category, boxes.scores.cpu().double().numpy())
-                    boxes, category = boxes[torch.from_numpy(keep).to(boxes.labels.device)], category[keep]
-                rle = encode(model, [level[i : i + 1] for level in features], meta, boxes) if masks else []
-                scale = boxes.bboxes.new_tensor(meta["scale_factor"]).repeat(2)
-                box = (boxes.bboxes / scale).cpu().double().numpy()
-                box[:, 2:] -= box[:, :2]
-                yield Found(meta["img_id"], category, boxes.scores.cpu().double().numpy(), box, rle)
+        data = model.data_preprocessor(batch, training=False)
+        samples = data["data_samples"]
+        features = model.extract_feat(data["inputs"])
+        metas = [sample.metainfo for sample in samples]
+        proposals = model.rpn_head.predict(features, samples, rescale=False)
+        found = model.roi_head.predict_bbox(features, metas, proposals, settings, rescale=False)
+        for i, (boxes, meta) in enumerate(zip(found, metas, strict=True)):
+            category = categories[boxes.labels.cpu().numpy()]
+            score = boxes.scores.cpu().double().numpy()
+            segmented = np.full(len(score), masks)
+            if matcher is not None:
+                keep = matcher.wanted(category, score)
+                boxes, category, score = boxes[torch.from_numpy(keep)], category[keep], score[keep]
+                segmented = matcher.is_best(score) | matcher.needs_shape(meta["img_id"], category)
+            rle = np.full(len(score), b"", dtype=object)
+            if masks:
+                chosen = boxes[torch.from_numpy(segmented)]
+                rle[segmented] = encode(model, [level[i : i + 1] for level in features], meta, chosen)
+            scale = boxes.bboxes.new_tensor(meta["scale_factor"]).repeat(2)
+            box = (boxes.bboxes / scale).cpu().double().numpy()
+            box[:, 2:] -= box[:, :2]
+            yield Found(meta["img_id"], category, score, box, rle.tolist())
 
 
 def encode(model: nn.Module, features: list[Tensor], meta: dict, found: InstanceData) -> list[bytes]:

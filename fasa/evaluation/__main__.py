@@ -31,7 +31,13 @@ def parser() -> argparse.ArgumentParser:
     add("--dt", required=True, metavar="FILE", help="results in the format of LVIS")
     add("--iou", nargs="+", choices=SHAPE_FIELD, default=["segm"], help="masks (the default), boxes or both")
     add("--protocol", nargs="+", choices=PROTOCOLS, default=[OLD.name], help="default: old")
-    add("--tide", action="store_true", help="say where AP50 was lost")
+    add(
+        "--tide",
+        nargs="?",
+        const="lvis",
+        choices=["lvis", "stock"],
+        help="say where AP50 was lost; stock: as tidecv would, for comparison with published numbers",
+    )
     add("--out", metavar="FILE", type=Path, help="where to write the numbers as JSON")
     return parser
 
@@ -40,8 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; 1 where the input is at fault."""
     args = parser().parse_args(arguments)
     try:
-        if args.out and not args.out.parent.is_dir():
-            raise UserError(f"--out {args.out}: there is no folder {args.out.parent}")
+        if args.out:
+            check_out(args.out, args.gt, args.dt)
         measured = {}
         for kind in dict.fromkeys(args.iou):
             start = time.perf_counter()
@@ -84,6 +90,16 @@ def _block(title: str, rows: dict[str, dict[str, float]]) -> str:
         for name, values in rows.items()
     ]
     return "\n".join([head, *body])
+
+
+def check_out(out: Path, *inputs: str) -> None:
+    """Refuse an output that could not be written, or would overwrite an input, before any work."""
+    if not out.parent.is_dir():
+        raise UserError(f"--out {out}: there is no folder {out.parent}")
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise UserError(f"--out {out}: is a folder, or in one that may not be written to; name a file")
+    if out.exists() and any(Path(one).exists() and out.samefile(one) for one in inputs):
+        raise UserError(f"--out {out}: is an input and would be lost; name another file")
 
 
 def write(measured: dict, out: Path) -> None:

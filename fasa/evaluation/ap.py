@@ -28,7 +28,7 @@ def evaluate(gt, detections, protocol: Protocol = OLD, iou_type: str = "segm") -
     The other arguments and the errors are those of `match`. Detections may be empty: AP is 0 then.
     AP_Fixed needs inference without a cap per image: of 300 an image it is a lower bound only.
     """
-    return judge(match(gt, detections, iou_type), protocol)
+    return judge(match(gt, detections, iou_type, [protocol]), protocol)
 
 
 def judge(matches: Matches, protocol: Protocol = OLD) -> Result:

@@ -14,6 +14,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from fasa.errors import UserError
+from fasa.evaluation.overlap import run_totals
 
 SHAPE_FIELD = {"segm": "segmentation", "bbox": "bbox"}
 
@@ -27,12 +28,15 @@ class GroundTruth(NamedTuple):
     sizes: np.ndarray  # (I, 2) height, width in pixels
     category_ids: np.ndarray  # (K,)
     frequency: np.ndarray  # (K,) "r", "c" or "f"
+    listed: np.ndarray  # (K,) category ids in the order of the file, which mmdet's labels count
     absent: np.ndarray  # sorted cells that are known to hold no object
     not_exhaustive: np.ndarray  # sorted cells that may hold more objects than annotated
     image: np.ndarray  # (G,) of each object
     label: np.ndarray  # (G,) its class
     area: np.ndarray  # (G,) in pixels, > 0
-    ignore: np.ndarray  # (G,) whether finding it or not is neither right nor wrong
+    ignore: (
+        np.ndarray
+    )  # (G,) whether finding it or not is neither right nor wrong; not `iscrowd`, as in lvis-api
     shape: np.ndarray | list  # (G, 4) boxes x, y, w, h; or polygons and RLEs as the file has them
 
     @property
@@ -122,22 +126,24 @@ def read_ground_truth(source: dict | str | os.PathLike | GroundTruth, iou_type: 
     if iou_type not in SHAPE_FIELD:
         raise UserError(f"iou_type {iou_type!r} is unknown; choose one of {', '.join(SHAPE_FIELD)}")
     if isinstance(source, GroundTruth):
+        if source.iou_type != iou_type:
+            raise UserError(f"{source.name} was read for {source.iou_type!r}; read it for {iou_type!r}")
         return source
     name, gt = _read(source, "ground truth", ANNOTATIONS[iou_type])
 
     images = sorted(gt.images, key=lambda image: image.id)
     categories = sorted(gt.categories, key=lambda category: category.id)
-    image_ids = np.array([image.id for image in images], dtype=np.int64)
-    category_ids = np.array([category.id for category in categories], dtype=np.int64)
+    image_ids = _ids([image.id for image in images], f"{name}: images")
+    category_ids = _ids([category.id for category in categories], f"{name}: categories")
     for what, ids in (("image", image_ids), ("category", category_ids)):
         if len(twice := ids[1:][ids[1:] == ids[:-1]]):
             raise UserError(f"{name}: {what} id {twice[0]} is there twice")
 
-    def listed(field: str) -> np.ndarray:
+    def cells(field: str) -> np.ndarray:
         """The cells that a list of each image names."""
         lists = [getattr(image, field) for image in images]
         where = f"{name}: {field}"
-        label = positions(np.array(list(chain(*lists)), dtype=np.int64), category_ids, "category", where)
+        label = positions(_ids(list(chain(*lists)), where), category_ids, "category", where)
         return np.unique(
             np.repeat(np.arange(len(images)), [len(one) for one in lists]) * len(categories) + label
         )
@@ -146,9 +152,9 @@ def read_ground_truth(source: dict | str | os.PathLike | GroundTruth, iou_type: 
     area = np.array([thing.area for thing in objects], dtype=np.float64)
     if not np.isfinite(area).all():
         raise UserError(f"{name}: annotations[{np.flatnonzero(~np.isfinite(area))[0]}] has no finite area")
-    image = np.array([thing.image_id for thing in objects], dtype=np.int64)
+    image = _ids([thing.image_id for thing in objects], f"{name}: annotations")
     image = positions(image, image_ids, "image", f"{name}: annotations")
-    label = np.array([thing.category_id for thing in objects], dtype=np.int64)
+    label = _ids([thing.category_id for thing in objects], f"{name}: annotations")
     label = positions(label, category_ids, "category", f"{name}: annotations")
     order = np.argsort(image, kind="stable")
     order = order[area[order] > 0]
@@ -157,6 +163,13 @@ def read_ground_truth(source: dict | str | os.PathLike | GroundTruth, iou_type: 
         _check_boxes(shape, f"{name}: annotations", order)
     else:
         shape = [objects[g].segmentation for g in order]
+        coded = [i for i, one in enumerate(shape) if isinstance(one, _Rle)]
+        where = f"{name}: annotations"
+        rles = [
+            compressed(shape[i], [images[image[order[i]]].height, images[image[order[i]]].width], where)
+            for i in coded
+        ]
+        check_runs(rles, image_ids[image[order[coded]]], where)
     return GroundTruth(
         name=name,
         iou_type=iou_type,
@@ -164,8 +177,9 @@ def read_ground_truth(source: dict | str | os.PathLike | GroundTruth, iou_type: 
         sizes=np.array([[image.height, image.width] for image in images], dtype=np.int64).reshape(-1, 2),
         category_ids=category_ids,
         frequency=np.array([category.frequency for category in categories], dtype="U1"),
-        absent=listed("neg_category_ids"),
-        not_exhaustive=listed("not_exhaustive_category_ids"),
+        listed=np.array([category.id for category in gt.categories], dtype=np.int64),
+        absent=cells("neg_category_ids"),
+        not_exhaustive=cells("not_exhaustive_category_ids"),
         image=image[order],
         label=label[order],
         area=area[order],
@@ -201,8 +215,8 @@ def read_detections(source: list | str | os.PathLike | Detections, gt: GroundTru
         score = np.array([row.score for row in rows], dtype=np.float64)
         _check_scores(score, name)
         dt = Detections(
-            np.array([row.image_id for row in rows], dtype=np.int64),
-            np.array([row.category_id for row in rows], dtype=np.int64),
+            _ids([row.image_id for row in rows], name),
+            _ids([row.category_id for row in rows], name),
             score,
             [row.bbox if gt.iou_type == "bbox" else row.segmentation for row in rows],
         )
@@ -238,8 +252,25 @@ def compressed(rle: _Rle, size: list[int], where: str) -> dict:
             f"{where}: segmentation is of size {list(rle.size)}, the image of {size} (height, width)"
         )
     if isinstance(rle.counts, list):
+        if min(rle.counts, default=0) < 0 or sum(rle.counts) != size[0] * size[1]:
+            raise UserError(f"{where}: the runs of segmentation do not fill an image of {size}")
         return mask_utils.frPyObjects({"size": size, "counts": rle.counts}, *size)
-    return {"size": size, "counts": rle.counts.encode()}
+    return {"size": size, "counts": rle.counts.encode("ascii", "replace")}
+
+
+def _ids(values: list[int], where: str) -> np.ndarray:
+    try:
+        return np.array(values, dtype=np.int64)
+    except OverflowError as error:
+        raise UserError(f"{where}: an id does not fit into 64 bits") from error
+
+
+def check_runs(rles: list[dict], image_ids: np.ndarray, name: str = "detections") -> None:
+    """Refuses RLEs that were cut short: pycocotools would never return from an IoU with one."""
+    pixels = np.array([rle["size"] for rle in rles], dtype=np.int64).reshape(-1, 2).prod(axis=1)
+    if len(wrong := np.flatnonzero(run_totals([rle["counts"] for rle in rles]) != pixels)):
+        where = f"{name}: a mask in image {image_ids[wrong[0]]}"
+        raise UserError(f"{where} does not fill its size, {rles[wrong[0]]['size']}; was its RLE cut short?")
 
 
 def _check_scores(score: np.ndarray, name: str) -> None:
@@ -268,10 +299,16 @@ def _read(source: Any, name: str, kind: type) -> tuple[str, Any]:
         except msgspec.ValidationError as error:
             raise UserError(f"{name}: {_told(error)}") from error
         except msgspec.DecodeError as strict:
+            if b"NaN" not in text and b"Infinity" not in text:
+                raise UserError(f"{name}: not JSON, or cut short ({strict}); write it again") from strict
             try:  # Python also reads NaN and Infinity: then the checks on values can say where they stand
                 source = json.loads(text)
             except ValueError as error:
                 raise UserError(f"{name}: not JSON, or cut short ({error}); write it again") from strict
+    try:
+        return name, msgspec.convert(source, type=kind)
+    except msgspec.ValidationError:
+        pass
     try:
         return name, msgspec.convert(_plain(source), type=kind)
     except msgspec.ValidationError as error:
@@ -279,17 +316,14 @@ def _read(source: Any, name: str, kind: type) -> tuple[str, Any]:
 
 
 def _plain(content: Any) -> Any:
-    """Results as pycocotools makes them hold bytes and NumPy's numbers: as JSON would have them."""
-    if not isinstance(content, list) or not any(isinstance(row, dict) for row in content[:1]):
-        return content
-    return [
-        row | {"segmentation": row["segmentation"] | {"counts": row["segmentation"]["counts"].decode()}}
-        if isinstance(row, dict)
-        and isinstance(row.get("segmentation"), dict)
-        and isinstance(row["segmentation"].get("counts"), bytes)
-        else row
-        for row in content
-    ]
+    """What models and pycocotools make holds bytes and NumPy's numbers: as JSON would have them."""
+    if isinstance(content, dict):
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    if isinstance(content, bytes):
+        return content.decode("ascii", "replace")
+    return content.tolist() if isinstance(content, np.ndarray | np.generic) else content
 
 
 def _told(error: msgspec.ValidationError) -> str:

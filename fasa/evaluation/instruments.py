@@ -14,20 +14,24 @@ def instruments(
     detections,
     iou_type: str = "segm",
     protocols: Iterable[Protocol] = tuple(PROTOCOLS.values()),
-    with_tide: bool = True,
+    with_tide: str | None = "lvis",
     progress: bool = False,
 ) -> dict[str, dict[str, float]]:
     """``{"old": {"AP": .., "APr": ..}, "fixed": .., "pool": .., "tide": {"Cls": ..}}``, in percent.
 
     TIDE's are points of AP50 that would be gained, its false positives and negatives among them.
 
+    Args:
+        with_tide: which of TIDE's readings: "lvis" or "stock"; None: neither.
+
     The other arguments and the errors are those of `match`.
     """
     gt = read_ground_truth(gt, iou_type)
     detections = read_detections(detections, gt)
-    matches = match(gt, detections, iou_type, progress)
+    protocols = list(protocols)
+    matches = match(gt, detections, iou_type, protocols, progress)
     measured = {protocol.name: judge(matches, protocol).summary for protocol in protocols}
     if with_tide:
-        errors = tide(gt, detections, iou_type)
+        errors = tide(gt, detections, iou_type, stock=with_tide == "stock")
         measured["tide"] = errors.main | errors.special
     return measured

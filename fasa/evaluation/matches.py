@@ -7,7 +7,8 @@ serves every protocol: each then takes the detections within its caps.
 
 import os
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,19 +19,21 @@ from fasa.errors import UserError
 from fasa.evaluation.inputs import (
     Detections,
     GroundTruth,
+    check_runs,
     object_rle,
     positions,
     read_detections,
     read_ground_truth,
 )
 from fasa.evaluation.overlap import box_iou, mask_areas, mask_iou, ranges
-from fasa.evaluation.protocols import Protocol
+from fasa.evaluation.protocols import PROTOCOLS, Protocol
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AREAS = {"": (0, 1e10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}  # pixels, ends included
 ALL = 0  # the first of them
 BITS = (1 << np.arange(len(IOU_THRESHOLDS))).astype(np.uint16)
 CHUNK = 200_000  # detections matched at a time
+ALL_OF_THEM = np.iinfo(np.int64).max  # for no cap
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,7 @@ class Matches:
         object_image: (G,) image of each object.
         object_class: (G,) class of each object.
         object_counts: (G, A) whether it is to be found, in each area range.
+        caps: (2,) how many of an image's, and of a class's best detections were kept at the least.
         image: (N,) image of each detection.
         label: (N,) class of each detection.
         score: (N,) in float64.
@@ -65,6 +69,7 @@ class Matches:
     object_image: np.ndarray
     object_class: np.ndarray
     object_counts: np.ndarray
+    caps: np.ndarray
     image: np.ndarray
     label: np.ndarray
     score: np.ndarray
@@ -74,12 +79,22 @@ class Matches:
     ignored: np.ndarray
 
     def within(self, protocol: Protocol) -> "Matches":
-        """Those of the detections that take part in a protocol."""
-        keep = np.ones(len(self.score), dtype=bool)
-        if protocol.per_image is not None:
-            keep &= self.image_rank < protocol.per_image
-        if protocol.per_class is not None:
-            keep &= self.class_rank < protocol.per_class
+        """Those of the detections that take part in a protocol.
+
+        Raises:
+            ValueError: detections that it takes were left out when these matches were made.
+        """
+        per_image, per_class = self.caps
+        old, fixed = protocol.per_image is not None, protocol.per_class is not None
+        if not (
+            old
+            and protocol.per_image <= per_image
+            or (protocol.per_class if fixed else ALL_OF_THEM) <= per_class
+        ):
+            raise ValueError(
+                f"matched for the best {per_image} an image and {per_class} a class, not for {protocol}"
+            )
+        keep = protocol.takes(self.image_rank, self.class_rank)
         return (
             self
             if keep.all()
@@ -100,14 +115,28 @@ class Matches:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return cls(**arrays)
-        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        except (
+            OSError,
+            ValueError,
+            EOFError,
+            TypeError,
+            NotImplementedError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise UserError(f"{path}: cannot read matches ({error}); evaluate again") from error
 
 
 PER_DETECTION = ("image", "label", "score", "image_rank", "class_rank", "matched", "ignored")
 
 
-def match(gt, detections, iou_type: str = "segm", progress: bool = False) -> Matches:
+def match(
+    gt,
+    detections,
+    iou_type: str = "segm",
+    protocols: Iterable[Protocol] = tuple(PROTOCOLS.values()),
+    progress: bool = False,
+) -> Matches:
     """Matches detections to objects per image and class, greedily by score, as lvis-api does.
 
     - A detection counts only where its class has an object or is listed as absent (``neg_category_ids``).
@@ -123,6 +152,7 @@ def match(gt, detections, iou_type: str = "segm", progress: bool = False) -> Mat
         detections: results: a list, a path, or `Detections`. Each has ``image_id``, ``category_id``,
             ``score``, and ``segmentation`` (RLE) for "segm" or ``bbox`` (x, y, w, h in pixels) for "bbox".
         iou_type: "segm" or "bbox".
+        protocols: that the matches are for; detections that none of them takes are left out.
         progress: whether to show a bar.
 
     Raises:
@@ -130,7 +160,7 @@ def match(gt, detections, iou_type: str = "segm", progress: bool = False) -> Mat
     """
     gt = read_ground_truth(gt, iou_type)
     dt = read_detections(detections, gt)
-    matcher = Matcher(gt)
+    matcher = Matcher(gt, protocols)
     bar = tqdm(total=len(dt.score), desc="match", unit=" detections", unit_scale=True, disable=not progress)
     for part in _by_image(dt.image_id):
         shape = dt.shape[part] if isinstance(dt.shape, np.ndarray) else [dt.shape[n] for n in part]
@@ -143,7 +173,7 @@ def match(gt, detections, iou_type: str = "segm", progress: bool = False) -> Mat
 def _by_image(image_id: np.ndarray) -> Iterator[np.ndarray]:
     """Parts of about `CHUNK` detections, those of an image together."""
     order = np.argsort(image_id, kind="stable")
-    last = np.flatnonzero(np.diff(image_id[order], append=-1)) + 1 if len(order) else order
+    last = np.append(np.flatnonzero(np.diff(image_id[order])) + 1, len(order))
     start = 0
     while start < len(order):
         stop = last[np.searchsorted(last, min(start + CHUNK, len(order)))]
@@ -159,11 +189,14 @@ class Matcher:
 
     Args:
         gt: the annotations.
-        per_image, per_class: the caps beyond which a detection takes part in no protocol.
+        protocols: that the matches are for.
     """
 
-    def __init__(self, gt: GroundTruth, per_image: int = 300, per_class: int = 10_000):
-        self.gt, self.per_image, self.per_class = gt, per_image, per_class
+    def __init__(self, gt: GroundTruth, protocols: Iterable[Protocol] = tuple(PROTOCOLS.values())):
+        self.gt, protocols = gt, list(protocols)
+        self.per_image = max([p.per_image for p in protocols if p.per_image is not None], default=0)
+        uncapped = [p.per_class for p in protocols if p.per_image is None]
+        self.per_class = ALL_OF_THEM if None in uncapped else max(uncapped, default=0)
         self.by_cell = np.argsort(gt.cell, kind="stable")
         self.object_cell = gt.cell[self.by_cell]
         self.known = np.union1d(self.object_cell, gt.absent)
@@ -192,14 +225,23 @@ class Matcher:
         part["image_rank"] = _rank(image, dt.score)
         part["counts"], part["matched"], part["ignored"] = self._match(image, label, dt)
         self._parts.append(part)
-        if self._held > 2 * self._kept + self.per_class:
+        if self._held > 2 * self._kept + min(self.per_class, CHUNK):
             self._prune()
 
     def wanted(self, category_id: np.ndarray, score: np.ndarray) -> np.ndarray:
         """Which of an image's detections some protocol may take, (N,); the others need not be added."""
         label = positions(category_id, self.gt.category_ids, "category", "detections")
-        best = _rank(np.zeros(len(score), dtype=np.int64), score) < self.per_image
-        return best | (score >= self.threshold[label])
+        return self.is_best(score) | (score >= self.threshold[label])
+
+    def is_best(self, score: np.ndarray) -> np.ndarray:
+        """Which of an image's detections are within its cap, (N,)."""
+        return _rank(np.zeros(len(score), dtype=np.int64), score) < self.per_image
+
+    def needs_shape(self, image_id: int, category_id: np.ndarray) -> np.ndarray:
+        """Which detections of an image count there, (N,); of the others box or mask are not looked at."""
+        image = positions(np.array([image_id]), self.gt.image_ids, "image", "detections")
+        label = positions(category_id, self.gt.category_ids, "category", "detections")
+        return _contains(self.known, image * len(self.gt.category_ids) + label)
 
     def matches(self) -> Matches:
         """All that was added, of which a detection beyond every cap is left out."""
@@ -215,6 +257,7 @@ class Matcher:
             object_image=self.gt.image[objects].astype(np.int32),
             object_class=self.gt.label[objects].astype(np.int32),
             object_counts=~self.object_ignored[by_class],
+            caps=np.array([self.per_image, self.per_class], dtype=np.int64),
             **{name: part[name][order] for name in PER_DETECTION},
         )
 
@@ -228,9 +271,11 @@ class Matcher:
         rank = np.empty(len(in_order), dtype=np.int32)
         rank[in_order] = _rank(part["label"][in_order], part["score"][in_order])
         part["class_rank"] = rank
+        if self.per_class == 0:
+            self.threshold[:] = np.inf
         last = rank == self.per_class - 1
         self.threshold[part["label"][last]] = part["score"][last]
-        keep = (rank < self.per_class) | (part["image_rank"] < self.per_image)
+        keep = (part["image_rank"] < self.per_image) | (rank < self.per_class)
         part = {name: column[keep] for name, column in part.items()}
         self._parts = [{name: column for name, column in part.items() if name != "class_rank"}]
         self._held = self._kept = len(part["score"])
@@ -249,11 +294,9 @@ class Matcher:
                 d: {"size": gt.sizes[image[d]].tolist(), "counts": dt.shape[d]}
                 for d in np.flatnonzero(counts)
             }
+            check_runs(list(rle.values()), dt.image_id[list(rle)])
             area = np.zeros(n)
             area[list(rle)] = mask_areas(list(rle.values()))
-            if len(wrong := np.flatnonzero(area > gt.sizes[image].prod(axis=1))):
-                where = f"image {dt.image_id[wrong[0]]}, category {dt.category_id[wrong[0]]}"
-                raise UserError(f"detections: a mask of {where} is larger than the image; is its RLE whole?")
             counts &= area > 0
 
         order = np.lexsort((-dt.score, cell))

@@ -5,6 +5,8 @@ Dave et al., "Evaluating Large-Vocabulary Object Detectors: The Devil is in the 
 
 from typing import NamedTuple
 
+import numpy as np
+
 
 class Protocol(NamedTuple):
     """Which detections take part, and how precision is averaged."""
@@ -13,6 +15,15 @@ class Protocol(NamedTuple):
     per_image: int | None  # so many of the best detections of an image, over all classes
     per_class: int | None  # so many of the best of a class, over all images
     pooled: bool  # one curve over the detections of all classes, rather than the mean of one a class
+
+    def takes(self, image_rank: np.ndarray, class_rank: np.ndarray) -> np.ndarray:
+        """Which detections take part, (N,), given their places in their images and classes, from 0."""
+        keep = np.ones(len(image_rank), dtype=bool)
+        if self.per_image is not None:
+            keep &= image_rank < self.per_image
+        if self.per_class is not None:
+            keep &= class_rank < self.per_class
+        return keep
 
 
 OLD = Protocol("old", per_image=300, per_class=None, pooled=False)

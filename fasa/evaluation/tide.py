@@ -51,6 +51,7 @@ import numpy as np
 from fasa.evaluation.inputs import (
     Detections,
     GroundTruth,
+    check_runs,
     object_rle,
     positions,
     read_detections,
@@ -167,6 +168,7 @@ def _best(gt: GroundTruth, dt: Detections, stock: bool) -> tuple:
         sizes = gt.sizes[image[best]].tolist()
         shape = [{"size": size, "counts": dt.shape[d]} for size, d in zip(sizes, best.tolist(), strict=True)]
         area = mask_areas(shape)
+        check_runs(shape, gt.image_ids[image[best]])
     blamed &= stock | (area > 0)
     return image[best], label[best], dt.score[best], shape, blamed
 

@@ -96,6 +96,28 @@ def _bars(axes: Axes, runs: dict[str, list[dict[str, float]]], metrics: dict[str
     axes.set_xticks(range(len(metrics)), metrics.values())
 
 
+def class_accuracy(runs: dict[str, list[dict]], window: int = 10) -> Figure:
+    """Accuracy of each class, the most frequent first, and above it how many images it was learnt from.
+
+    Args:
+        runs: for each row and seed a record with counts (K,) and per_class (K,) in percent.
+        window: classes that the lines average over.
+    """
+    figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(9, 5.5), height_ratios=(1, 2.5))
+    counts = next(iter(runs.values()))[0]["counts"]
+    above.bar(range(len(counts)), counts, width=1, color="0.6")
+    above.set(yscale="log", ylabel="training\nimages")
+    window = min(window, len(counts))
+    for i, (row, seeds) in enumerate(runs.items()):
+        values = np.array([run["per_class"] for run in seeds], dtype=float).mean(axis=0)
+        below.plot(values, ".", color=f"C{i}", alpha=0.6)
+        smooth = np.convolve(values, np.full(window, 1 / window), mode="valid")
+        below.plot(np.arange(len(smooth)) + (window - 1) / 2, smooth, color=f"C{i}", label=row)
+    below.set(xlabel="class, by frequency in training", ylabel="test accuracy [%]", ylim=(0, 100))
+    below.legend(loc="upper right")
+    return figure
+
+
 def adaptation(histories: list[list[dict]], frequency: list[str]) -> Figure:
     """Sampling probability and held-out loss over training, by frequency group: mean and range of the seeds.
 

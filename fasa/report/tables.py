@@ -16,7 +16,7 @@ def definition(name: str) -> dict:
 def column_name(metric: str) -> str:
     """``segm_APr`` as a reader knows it: ``mask APr``."""
     kind, _, rest = metric.partition("_")
-    return f"{NAMES.get(kind, kind)} {rest}".replace("_", " ")
+    return f"{NAMES.get(kind, kind)} {rest}".replace("_", " ").rstrip()
 
 
 def cell(value: dict | None) -> str:
@@ -53,16 +53,18 @@ def appendix(name: str, summary: dict, columns: list[str] | None = None) -> str:
             n = next(iter(summary[row].values()))["n"]
             cells = [cell(summary[row].get(column)) for column in columns]
             if row in paper:
-                cells = [f"{ours} ({theirs})" for ours, theirs in zip(cells, paper[row], strict=True)]
+                pairs = zip(cells, paper[row], strict=True)
+                cells = [ours if theirs is None else f"{ours} ({theirs})" for ours, theirs in pairs]
             body.append([f"`{row}`", *cells, str(n)])
     return markdown(["row", *map(column_name, columns), "n"], body)
 
 
 def section(name: str, summary: dict) -> str:
     """A table of the appendix under its title, as a file of its own."""
-    paper = "; in brackets the paper's on LVIS v1" if definition(name)["paper"] else ""
-    note = f"Mean ± standard deviation over n seeds{paper}."
-    return f"## {definition(name)['title']}\n\n{note}\n\n{appendix(name, summary)}\n"
+    table = definition(name)
+    paper = f"; in brackets the paper's on {table.get('paper_set', 'LVIS v1')}" if table["paper"] else ""
+    note = f"Mean ± standard deviation over n seeds{paper}. {table.get('note', '')}".rstrip()
+    return f"## {table['title']}\n\n{note}\n\n{appendix(name, summary)}\n"
 
 
 def differences(intervals: dict[str, dict[str, tuple]]) -> str:

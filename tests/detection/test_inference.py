@@ -7,6 +7,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from fasa.detection.inference import detect
+from fasa.evaluation import FIXED, OLD, Matcher, read_ground_truth
 from fasa.experiments import held_out
 
 
@@ -44,7 +45,11 @@ def test_equals_mmdet_without_a_cap(model, loader):
         assert np.array_equal(np.stack(masks), expected.masks.numpy())
 
 
-def test_what_is_not_wanted_is_left_out_before_masks_are_made(model, loader, monkeypatch):
+def test_what_a_matcher_would_not_look_at_is_not_made(model, loader, monkeypatch, tiny_glyphs):
+    gt = read_ground_truth(tiny_glyphs / "annotations" / "val.json", "segm")
+    absent = gt.absent[gt.absent % 6 != 1]  # of class 2 nothing is known where it is not annotated
+    matcher = Matcher(gt._replace(absent=absent), [OLD._replace(per_image=2), FIXED])
+    matcher.threshold[2] = np.inf  # as if there were enough of class 3
     everything = list(detect(model, loader))
     segmented = []
     predict = model.roi_head.predict_mask
@@ -54,10 +59,24 @@ def test_what_is_not_wanted_is_left_out_before_masks_are_made(model, loader, mon
         return predict(features, metas, found, rescale)
 
     monkeypatch.setattr(model.roi_head, "predict_mask", counted)
-    some = list(detect(model, loader, wanted=lambda category, score: (category == 2) & (score > 0)))
-    assert sum(segmented) == sum(len(set(map(tuple, one.box))) for one in some) > 0
+    some = list(detect(model, loader, matcher=matcher))
+    made = 0
     for one, whole in zip(some, everything, strict=True):
-        kept = whole.category_id == 2
+        best = np.arange(len(whole.score)) < 2
+        kept = best | (whole.category_id != 3)
         assert one.score.tolist() == whole.score[kept].tolist()
-        assert one.rle == [rle for rle, keep in zip(whole.rle, kept, strict=True) if keep]
-    assert all(one.rle == [] for one in detect(model, loader, masks=False))
+        assert one.category_id.tolist() == whole.category_id[kept].tolist()
+        unknown = (whole.category_id == 2) & ~np.isin(
+            2, gt.category_ids[gt.label[gt.image == one.image_id - 1]]
+        )
+        expected = [b"" if u and not b else rle for rle, u, b in zip(whole.rle, unknown, best, strict=True)]
+        assert one.rle == [rle for rle, keep in zip(expected, kept, strict=True) if keep]
+        made += len({tuple(box) for box, rle in zip(one.box, one.rle, strict=True) if rle})
+    if model.roi_head.mask_head.class_agnostic:
+        assert sum(segmented) == made > 0
+    assert any(rle == b"" for one in some for rle in one.rle)
+    assert all(rle == b"" for one in detect(model, loader, masks=False) for rle in one.rle)
+
+
+def test_who_takes_detections_keeps_gradients(model, loader):
+    assert all(torch.is_grad_enabled() for _ in detect(model, loader, masks=False))

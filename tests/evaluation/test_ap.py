@@ -13,7 +13,7 @@ from lvis import LVIS, LVISEval, LVISResults
 from pycocotools import mask as mask_utils
 
 from fasa.errors import UserError
-from fasa.evaluation import OLD, POOL, Protocol, evaluate
+from fasa.evaluation import FIXED, OLD, POOL, Protocol, evaluate, judge, match, read_ground_truth, tide
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated")  # lvis-api logs with it
 
@@ -98,11 +98,11 @@ def test_equals_lvis_api_where_the_cap_cuts_through_equal_scores(make_federated,
     assert_equals_lvis_api(gt, detections, iou_type)
 
 
-def pooled_ap(gt, detections, iou_type, members):
+def pooled_ap(gt, detections, iou_type, members, cap):
     """AP_Pool from its definition: match each class, then walk down one list of all detections."""
     size = {image["id"]: image for image in gt["images"]}
     objects = [a for a in gt["annotations"] if a["area"] > 0 and a["category_id"] in members]
-    kept = [d for d in best_of_each_class(detections, POOL.per_class) if d["category_id"] in members]
+    kept = [d for d in best_of_each_class(detections, cap) if d["category_id"] in members]
 
     def shape(thing):
         return thing["bbox" if iou_type == "bbox" else "segmentation"]
@@ -157,13 +157,16 @@ def pooled_ap(gt, detections, iou_type, members):
     n_images=st.integers(1, 4),
     n_classes=st.integers(1, 6),
     most_detections=st.integers(1, 40),
+    cap=st.sampled_from([7, POOL.per_class]),
 )
-def test_pool_equals_its_definition(make_federated, iou_type, seed, n_images, n_classes, most_detections):
+def test_pool_equals_its_definition(
+    make_federated, iou_type, seed, n_images, n_classes, most_detections, cap
+):
     gt, detections = make_federated(seed, n_images, n_classes, most_detections)
-    summary = evaluate(gt, detections, POOL, iou_type).summary
+    summary = evaluate(gt, detections, POOL._replace(per_class=cap), iou_type).summary
     for name in ("AP", "APr", "APc", "APf"):
         members = {c["id"] for c in gt["categories"] if name[2:] in ("", c["frequency"])}
-        expected = pooled_ap(gt, detections, iou_type, members)
+        expected = pooled_ap(gt, detections, iou_type, members, cap)
         assert summary[name] == pytest.approx(expected, abs=1e-9, nan_ok=True), name
 
 
@@ -306,7 +309,6 @@ def test_a_mask_that_does_not_fit_its_image_says_so():
             r"detections: entry 0: segmentation is of size \[200, 200\], the image of \[400, 400\]",
         ),
         (None, r"detections: \[0\].segmentation: Expected `object`, got `null`"),
-        ({"size": [400, 400], "counts": [0, 10**6]}, "image 1, category 1 is larger than the image"),
     ):
         with pytest.raises(UserError, match=message):
             evaluate(square_world(), wrong(segmentation=segmentation))
@@ -329,3 +331,61 @@ def test_files_cut_short_or_missing_and_annotations_of_another_format_say_so(tmp
         evaluate(gt, [], **BOX)
     with pytest.raises(UserError, match="iou_type 'mask' is unknown"):
         evaluate(gt, [], iou_type="mask")
+
+
+def test_a_mask_that_was_cut_short_is_refused_not_waited_for():
+    """pycocotools never returns from an IoU with one."""
+    mask = np.zeros((400, 400), np.uint8, order="F")
+    mask[10:50, 20:90] = 1
+    mask[15:30, 30:60] = 0
+    whole = mask_utils.encode(mask)["counts"].decode()
+    rle = {"size": [400, 400], "counts": whole}
+    assert evaluate(square_world(), [box(0, 0, 0.9) | {"segmentation": rle}]).summary["AP"] >= 0
+    for cut in range(1, len(whole)):
+        bad = [box(0, 0, 0.9) | {"segmentation": rle | {"counts": whole[:-cut]}}]
+        with pytest.raises(UserError, match="detections: a mask in image 1 does not fill its size"):
+            evaluate(square_world(), bad)
+        with pytest.raises(UserError, match="does not fill its size"):
+            tide(square_world(), bad)
+        gt = square_world()
+        gt["annotations"][0]["segmentation"] = rle | {"counts": whole[:-cut]}
+        with pytest.raises(UserError, match="ground truth: annotations: a mask in image 1 does not fill"):
+            evaluate(gt, [box(0, 0, 0.9) | {"segmentation": rle}])
+    for runs in ([0, 5], [10**6, 5], [-1, 5], [0, 2**33]):
+        with pytest.raises(UserError, match="the runs of segmentation do not fill"):
+            evaluate(square_world(), [box(0, 0, 0.9) | {"segmentation": rle | {"counts": runs}}])
+
+
+def test_numbers_of_numpy_are_taken():
+    plain = evaluate(square_world(), HIT_MISS_HIT, **BOX).summary
+    found = [
+        d | {"score": np.float64(d["score"]), "bbox": np.array(d["bbox"], float), "image_id": np.int64(1)}
+        for d in HIT_MISS_HIT
+    ]
+    assert evaluate(square_world(), found, **BOX).summary == pytest.approx(plain, nan_ok=True)
+
+
+def test_other_caps_are_what_they_say():
+    others = [box(200, 0, 0.9, category_id=1)] * 320
+    uncapped = Protocol("uncapped", per_image=None, per_class=None, pooled=False)
+    expected = 100 * 51 / 101 / 321  # one of two objects found, last of all
+    assert evaluate(square_world(), [*others, box(0, 0, 0.5)], uncapped, "bbox").summary[
+        "AP"
+    ] == pytest.approx(expected)
+    with pytest.raises(ValueError, match="matched for the best 300 an image"):
+        judge(match(square_world(), others, "bbox", [OLD]), FIXED)
+
+
+def test_annotations_read_for_boxes_do_not_serve_masks():
+    with pytest.raises(UserError, match="ground truth was read for 'bbox'; read it for 'segm'"):
+        evaluate(read_ground_truth(square_world(), "bbox"), HIT_MISS_HIT)
+
+
+def test_ids_beyond_64_bits_and_below_0():
+    with pytest.raises(UserError, match="detections: an id does not fit"):
+        evaluate(square_world(), wrong(image_id=10**20), **BOX)
+    gt = square_world()
+    gt["images"][0]["id"] = -1
+    gt["annotations"] = [a | {"image_id": -1} for a in gt["annotations"]]
+    found = [d | {"image_id": -1} for d in HIT_MISS_HIT]
+    assert evaluate(gt, found, **BOX).summary["AP"] > 80

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fasa.evaluation import PROTOCOLS, instruments
+from fasa.evaluation import PROTOCOLS, instruments, tide
 from fasa.evaluation.__main__ import main
 
 
@@ -95,3 +95,22 @@ def test_bad_results_give_one_line_and_leave_no_file(files, change, message, cap
 def test_an_output_folder_that_is_missing_is_said_before_any_work(files, capsys):
     assert run(files, "--out", str(files / "gone" / "metrics.json")) == 1
     assert capsys.readouterr().err.startswith("error: --out ")
+
+
+def test_an_output_that_would_be_lost_or_lose_an_input_is_refused(files, capsys):
+    for name in ("dt.json", "gt.json"):
+        before = (files / name).read_bytes()
+        assert run(files, "--out", str(files / name)) == 1
+        assert "is an input and would be lost" in capsys.readouterr().err
+        assert (files / name).read_bytes() == before
+    (files / "folder").mkdir()
+    assert run(files, "--out", str(files / "folder")) == 1
+    assert sorted(os.listdir(files)) == ["dt.json", "folder", "gt.json"]
+
+
+def test_tide_can_speak_as_tidecv_does(files, capsys):
+    for reading in ("lvis", "stock"):
+        out = files / f"{reading}.json"
+        assert run(files, "--tide", reading, "--out", str(out)) == 0
+        expected = tide(files / "gt.json", files / "dt.json", stock=reading == "stock")
+        assert json.loads(out.read_text())["segm"]["tide"] == pytest.approx(expected.main | expected.special)

@@ -94,7 +94,7 @@ def test_a_stream_gives_what_all_at_once_gives(make_federated, iou_type, seed):
     whole = match(gt, detections, iou_type)
     gt = read_ground_truth(gt, iou_type)
     old, fixed = OLD._replace(per_image=9), FIXED._replace(per_class=20)
-    plain, thrifty = Matcher(gt), Matcher(gt, per_image=9, per_class=20)
+    plain, thrifty = Matcher(gt), Matcher(gt, [old, fixed])
     unwanted = 0
     for place, here in by_image(read_detections(detections, gt)):
         plain.add(here, place)

@@ -1,0 +1,1 @@
+"""Long-tailed image classification with the FASA that the detector uses (appendix B.2, B.3); no mmdet."""

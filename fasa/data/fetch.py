@@ -1,0 +1,112 @@
+"""Fetching a file: pooch checks its sum, a small downloader goes on where an earlier one was interrupted."""
+
+from pathlib import Path
+
+import pooch
+import requests
+from tqdm import tqdm
+from urllib3.exceptions import HTTPError
+
+from fasa.errors import UserError
+
+CHUNK = 1 << 18  # bytes
+PATIENCE = 30  # seconds without an answer
+
+
+def fetch(url: str, path: str | Path, known_hash: str) -> Path:
+    """Return `path`, fetched from `url` unless it is there already, its sum checked in either case.
+
+    What an interrupted download has brought is kept in ``{path}.part``, and the next call goes on from there.
+
+    Args:
+        url: http or https.
+        path: where the file belongs.
+        known_hash: ``algorithm:digest``, such as ``md5:0cc175b9c0f1b6a831c399e269772661``.
+
+    Raises:
+        UserError: no connection; or a wrong sum: what was fetched is removed, and a file that was there is
+            renamed to ``{path}.wrong``, so that the next call fetches it anew.
+    """
+    path = Path(path)
+    if path.is_file():
+        try:
+            return check_sum(path, known_hash)
+        except UserError as error:
+            wrong = path.with_name(f"{path.name}.wrong")
+            path.replace(wrong)
+            raise UserError(f"{error}; renamed to {wrong.name}: run again to fetch it anew") from None
+    part = path.with_name(f"{path.name}.part")
+    try:
+        pooch.retrieve(url, known_hash, path.name, path.parent, downloader=Resuming(part))
+    except (requests.RequestException, HTTPError) as error:
+        reply = getattr(error, "response", None)
+        reason = type(error).__name__ if reply is None else f"{reply.status_code} {reply.reason}"
+        raise UserError(
+            f"{url}: cannot be fetched ({reason}); run again with a network, it goes on where it stopped, "
+            f"or put the file at {path} by hand"
+        ) from None
+    except ValueError:  # pooch's, when it has removed what has the wrong sum
+        raise UserError(
+            f"{url}: what came is not the file expected ({known_hash}) and was removed; run again to fetch "
+            f"it anew, or put the file at {path} by hand"
+        ) from None
+    except OSError as error:  # a full disk, a folder that cannot be written
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+    return path
+
+
+def check_sum(path: str | Path, known_hash: str) -> Path:
+    """Return `path` if it has the right sum; nothing is fetched and nothing renamed.
+
+    Raises:
+        UserError: no such file, or another sum.
+    """
+    algorithm, _, known = known_hash.partition(":")
+    try:
+        found = pooch.file_hash(str(path), alg=algorithm)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if found != known:
+        raise UserError(f"{path}: is cut off or another file ({algorithm} {found}, not {known})")
+    return Path(path)
+
+
+class Resuming:
+    """A downloader for pooch that keeps what it has in `part` and asks the server for the rest only.
+
+    pooch itself loads into a temporary file of a new name each time, which it removes on any interruption.
+    """
+
+    def __init__(self, part: Path):
+        self.part = part
+
+    def __call__(self, url: str, output_file: str, pooch: object) -> None:
+        """Load what is missing, then move `part` to `output_file`, where pooch checks the sum.
+
+        Raises:
+            requests.RequestException, urllib3.exceptions.HTTPError: no connection, or one that broke.
+        """
+        have = self.part.stat().st_size if self.part.exists() else 0
+        # No compression on the way: ranges and lengths are those of the file.
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        with requests.get(url, headers=headers, stream=True, timeout=PATIENCE) as reply:
+            if reply.status_code != requests.codes.range_not_satisfiable:  # else nothing is left: see the sum
+                reply.raise_for_status()
+                self._save(reply, have if reply.status_code == requests.codes.partial else 0)
+        self.part.replace(output_file)
+
+    def _save(self, reply: requests.Response, have: int) -> None:
+        """Write the body behind the first `have` bytes of `part`: none if the server sends the whole file."""
+        length = reply.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        name = self.part.stem
+        with (
+            self.part.open("ab" if have else "wb") as file,
+            tqdm(desc=name, total=total, initial=have, unit="B", unit_scale=True, mininterval=1) as bar,
+        ):
+            # The raw bytes: requests would unpack what a server calls its gzip encoding.
+            for chunk in reply.raw.stream(CHUNK, decode_content=False):
+                file.write(chunk)
+                bar.update(len(chunk))
+            if total is not None and file.tell() < total:  # urllib3 tells by itself only from version 2 on
+                raise requests.ConnectionError(f"cut off after {file.tell()} of {total} bytes")

@@ -1,0 +1,47 @@
+import json
+
+import pytest
+
+from fasa.errors import UserError
+from fasa.report import classification, figures
+
+
+def write(folder, name, accuracy, leaky=False):
+    record = dict(
+        metrics=dict(accuracy=accuracy, many=accuracy, medium=accuracy, few=accuracy),
+        counts=[30, 3],
+        per_class=[accuracy, accuracy],
+        leaky=leaky,
+    )
+    (folder / f"{name}.json").write_text(json.dumps(record))
+
+
+@pytest.fixture
+def records(tmp_path):
+    for seed, accuracy in enumerate([40.0, 42.0]):
+        write(tmp_path, f"small-ce-{seed}", accuracy)
+        write(tmp_path, f"small-ce_fasa-{seed}", accuracy + 3, leaky=True)
+    return classification.read_records(["small"], ["ce", "ce_fasa"], [0, 1], tmp_path)
+
+
+def test_tables_hold_ours_the_papers_and_what_is_leaky(records):
+    summary = classification.summarise(records)
+    assert summary["small"]["ce"]["accuracy"] == dict(mean=41.0, std=pytest.approx(2**0.5), n=2)
+    text = classification.report(records, summary)
+    assert "# small\n\n2 classes of 30 to 3 images in training, 33 in all." in text
+    assert "judged on: ce_fasa." in text
+    assert "44.0 ± 1.4 (43.7) | 44.0 ± 1.4" in text  # the paper has no many, medium, few
+    assert "in brackets the paper's on CIFAR-100-LT" in text and "ce_fasa_metric" not in text
+
+
+def test_a_run_that_is_missing_is_named(records, tmp_path):
+    with pytest.raises(UserError, match="run: dvc repro classify@small-ce-7"):
+        classification.read_records(["small"], ["ce"], [7], tmp_path)
+
+
+def test_lines_are_means_over_seeds_and_neighbours():
+    runs = [dict(counts=[9, 5, 2], per_class=[x, x + 10, None if x else 20]) for x in (0.0, 20.0)]
+    axes = figures.class_accuracy(dict(ce=[runs[0], runs[0]]), window=2).axes[1]
+    points, line = axes.lines
+    assert points.get_ydata().tolist() == [0, 10, 20]
+    assert line.get_xdata().tolist() == [0.5, 1.5] and line.get_ydata().tolist() == [5, 15]

@@ -166,6 +166,16 @@ def test_ratios_are_against_lvis_api():
     assert row == "| segm | fasa AP_Old | 0.5 s | 4.0x | 0.12 GiB | 0.25x | Old 20.0000 |"
 
 
+def test_tide_is_compared_with_tidecvs_reading_alone():
+    def tide(value):
+        return run.Outcome(1.0, 0.1, {"tide": {"Cls": value}})
+
+    outcomes = {("bbox", "tidecv"): tide(5.0), ("bbox", "fasa Old + Fixed + Pool + TIDE"): tide(9.0)}
+    assert run.agreement(outcomes)[1]
+    assert run.agreement(outcomes | {("bbox", "fasa TIDE as tidecv"): tide(5.0)})[1]
+    assert not run.agreement(outcomes | {("bbox", "fasa TIDE as tidecv"): tide(5.1)})[1]
+
+
 def test_peak_memory_is_that_of_the_child():
     """Measured from a small process, as in real use: a child's peak begins with what its parent holds."""
     script = "import sys; b = bytearray(2**28); open(sys.argv[1], 'w').write('{\"bbox\": {}}')"

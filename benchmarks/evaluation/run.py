@@ -36,7 +36,13 @@ OURS = {
     "fasa AP_Old": ["--protocol", "old"],
     "fasa Old + Fixed + Pool": ["--protocol", "old", "fixed", "pool"],
     "fasa Old + Fixed + Pool + TIDE": ["--protocol", "old", "fixed", "pool", "--tide"],
+    "fasa TIDE as tidecv": ["--protocol", "old", "--tide", "stock"],
 }
+COMPARED = {
+    "old": None,
+    "fixed": None,
+    "tide": {"tidecv", "fasa TIDE as tidecv"},
+}  # None: whoever measures it
 TOLERANCE = 1e-9  # of an AP in percent
 
 
@@ -138,23 +144,24 @@ def numbers(outcome: Outcome) -> str:
 
 
 def agreement(outcomes: dict[tuple[str, str], Outcome]) -> tuple[list[str], bool]:
-    """Compares each metric of AP_Old and AP_Fixed with the first contender's: (lines, all is well)."""
+    """Compares what more than one contender measured with the first one's: (lines, all is well)."""
     lines, fine = [], not any(outcome.failure for (_, name), outcome in outcomes.items() if name in OURS)
     for iou_type in dict.fromkeys(iou_type for iou_type, _ in outcomes):
-        for protocol in ("old", "fixed"):
+        for protocol, names in COMPARED.items():
             found = {
                 OTHERS.get(name, name): outcome.numbers[protocol]
                 for (kind, name), outcome in outcomes.items()
-                if kind == iou_type and protocol in outcome.numbers
+                if kind == iou_type and protocol in outcome.numbers and (names is None or name in names)
             }
             reference, *others = found or [None]
             for name in others:
                 a, b = found[reference], found[name]
                 worst = max(_difference(a[key], b[key]) for key in a.keys() & b.keys())
                 agrees = worst <= TOLERANCE
+                key = next(iter(a.keys() & b.keys() & {"AP", "Cls"}))
                 fine &= agrees
                 lines.append(
-                    f"- {iou_type}, {protocol}: AP {a['AP']:.10f} by {reference}, {b['AP']:.10f} by {name}; "
+                    f"- {iou_type}, {protocol}: {key} {a[key]:.10f} by {reference}, {b[key]:.10f} by {name}; "
                     f"{'agree' if agrees else '**DIFFER**'}, by {worst:.1e} at most in any metric"
                 )
     return lines or ["- nothing was compared"], fine

@@ -14,7 +14,9 @@ def definition(name: str) -> dict:
 
 
 def column_name(metric: str) -> str:
-    """``segm_APr`` as a reader knows it: ``mask APr``."""
+    """``segm_APr`` as a reader knows it: ``mask APr``; of TIDE the type alone, which its table explains."""
+    if "_tide_" in metric:
+        return metric.rpartition("_")[2]
     kind, _, rest = metric.partition("_")
     return f"{NAMES.get(kind, kind)} {rest}".replace("_", " ").rstrip()
 

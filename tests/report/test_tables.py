@@ -67,3 +67,9 @@ def test_a_section_has_title_table_and_says_what_is_in_brackets():
     assert title.startswith("## Table 6: AP_Pool") and "brackets" not in note
     assert "mask pool APr" in header and "5.0 ± 0.2" in row
     assert "in brackets the paper's" in tables.section("main", SUMMARY)
+
+
+def test_columns_are_named_as_readers_know_them():
+    names = ["segm_APr", "bbox_fixed_AP", "segm_tide_Cls", "fasa_virtual_per_iteration", "accuracy"]
+    expected = ["mask APr", "box fixed AP", "Cls", "fasa virtual per iteration", "accuracy"]
+    assert [tables.column_name(name) for name in names] == expected

@@ -30,9 +30,10 @@ class Handler(BaseHTTPRequestHandler):
         for header in server.headers.items():
             self.send_header(*header)
         self.send_header("Content-Length", str(len(body)))
+        sent = body[: server.cut]
+        server.requests.append((asked, status, len(sent)))  # before the client can know that all is there
         self.end_headers()
-        sent = self.wfile.write(body[: server.cut])
-        server.requests.append((asked, status, sent))
+        self.wfile.write(sent)
 
     def log_message(self, *args):
         pass

@@ -134,7 +134,7 @@ def test_the_choice_of_settings_runs(clone, first):
 def test_editing_a_row_affects_that_row_alone(clone, first):
     params = clone / "params.yaml"
     before = params.read_text()
-    params.write_text(before.replace("type: FASA", "type: FASA\n        power: 1.5"))
+    params.write_text(before.replace("type: FASA", "type: FASA\n        power: 1.5", 1))
     affected = outdated(clone)
     params.write_text(before)
     assert affected == {"params", "train@mask_rcnn_fasa-0"}

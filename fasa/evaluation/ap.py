@@ -52,7 +52,7 @@ def judge(matches: Matches, protocol: Protocol = OLD) -> Result:
         part = curves(matches, pooled=members)[0] if protocol.pooled else precision[..., members]
         summary[f"AP{group}"] = part.mean(axis=1)
     return Result(
-        {name: 100 * _mean_of_measured(value) for name, value in (summary | recalls).items()},
+        {name: 100 * mean_of_measured(value) for name, value in (summary | recalls).items()},
         100 * per_class.mean(axis=(0, 1)),
         precision,
         matches,
@@ -119,6 +119,7 @@ def _highest_from_here_on(precision: np.ndarray, k: np.ndarray) -> np.ndarray:
     return values[highest % len(values)]
 
 
-def _mean_of_measured(values: np.ndarray) -> float:
+def mean_of_measured(values: np.ndarray) -> float:
+    """The mean of all that is not NaN; NaN if all is."""
     measured = values[~np.isnan(values)]
     return float(measured.mean()) if len(measured) else np.nan

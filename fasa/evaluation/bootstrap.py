@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fasa.errors import UserError
-from fasa.evaluation.ap import RECALLS
+from fasa.evaluation.ap import RECALLS, mean_of_measured
 from fasa.evaluation.matches import ALL, BITS, IOU_THRESHOLDS, Matches
 
 CHUNK = 128  # resamples at a time: their sums stay in the processor's cache
@@ -131,10 +131,4 @@ def summarize(ap: np.ndarray, frequency: np.ndarray) -> dict[str, np.ndarray]:
         "AP75": ap[..., 5],
         **{f"AP{group}": mean[..., frequency == group] for group in "rcf"},
     }
-    return {name: 100 * _mean_of_measured(values) for name, values in columns.items()}
-
-
-def _mean_of_measured(values: np.ndarray) -> np.ndarray:
-    measured = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):  # none measured: 0 / 0 = NaN is the answer
-        return np.sum(values, axis=-1, where=measured) / measured.sum(axis=-1)
+    return {name: 100 * np.apply_along_axis(mean_of_measured, -1, values) for name, values in columns.items()}

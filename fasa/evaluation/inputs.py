@@ -5,7 +5,9 @@ I images, K classes, G objects, N detections. A *cell* is one class in one image
 
 import json
 import os
+from collections.abc import Iterable
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +16,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from fasa.errors import UserError
-from fasa.evaluation.overlap import run_totals
+from fasa.evaluation.overlap import run_sums
 
 SHAPE_FIELD = {"segm": "segmentation", "bbox": "bbox"}
 
@@ -37,7 +39,7 @@ class GroundTruth(NamedTuple):
     ignore: (
         np.ndarray
     )  # (G,) whether finding it or not is neither right nor wrong; not `iscrowd`, as in lvis-api
-    shape: np.ndarray | list  # (G, 4) boxes x, y, w, h; or polygons and RLEs as the file has them
+    shape: np.ndarray | list  # (G, 4) boxes x, y, w, h; or G compressed RLEs as pycocotools takes them
 
     @property
     def cell(self) -> np.ndarray:
@@ -133,8 +135,8 @@ def read_ground_truth(source: dict | str | os.PathLike | GroundTruth, iou_type: 
 
     images = sorted(gt.images, key=lambda image: image.id)
     categories = sorted(gt.categories, key=lambda category: category.id)
-    image_ids = _ids([image.id for image in images], f"{name}: images")
-    category_ids = _ids([category.id for category in categories], f"{name}: categories")
+    image_ids = _ids(images, "id", f"{name}: images")
+    category_ids = _ids(categories, "id", f"{name}: categories")
     for what, ids in (("image", image_ids), ("category", category_ids)):
         if len(twice := ids[1:][ids[1:] == ids[:-1]]):
             raise UserError(f"{name}: {what} id {twice[0]} is there twice")
@@ -143,18 +145,19 @@ def read_ground_truth(source: dict | str | os.PathLike | GroundTruth, iou_type: 
         """The cells that a list of each image names."""
         lists = [getattr(image, field) for image in images]
         where = f"{name}: {field}"
-        label = positions(_ids(list(chain(*lists)), where), category_ids, "category", where)
+        label = positions(_whole(chain(*lists), where), category_ids, "category", where)
         return np.unique(
             np.repeat(np.arange(len(images)), [len(one) for one in lists]) * len(categories) + label
         )
 
+    sizes = np.array([[image.height, image.width] for image in images], dtype=np.int64).reshape(-1, 2)
     objects = gt.annotations
-    area = np.array([thing.area for thing in objects], dtype=np.float64)
+    area = _column(objects, "area", np.float64)
     if not np.isfinite(area).all():
         raise UserError(f"{name}: annotations[{np.flatnonzero(~np.isfinite(area))[0]}] has no finite area")
-    image = _ids([thing.image_id for thing in objects], f"{name}: annotations")
+    image = _ids(objects, "image_id", f"{name}: annotations")
     image = positions(image, image_ids, "image", f"{name}: annotations")
-    label = _ids([thing.category_id for thing in objects], f"{name}: annotations")
+    label = _ids(objects, "category_id", f"{name}: annotations")
     label = positions(label, category_ids, "category", f"{name}: annotations")
     order = np.argsort(image, kind="stable")
     order = order[area[order] > 0]
@@ -162,19 +165,12 @@ def read_ground_truth(source: dict | str | os.PathLike | GroundTruth, iou_type: 
         shape = np.array([objects[g].bbox for g in order], dtype=np.float64).reshape(-1, 4)
         _check_boxes(shape, f"{name}: annotations", order)
     else:
-        shape = [objects[g].segmentation for g in order]
-        coded = [i for i, one in enumerate(shape) if isinstance(one, _Rle)]
-        where = f"{name}: annotations"
-        rles = [
-            compressed(shape[i], [images[image[order[i]]].height, images[image[order[i]]].width], where)
-            for i in coded
-        ]
-        check_runs(rles, image_ids[image[order[coded]]], where)
+        shape = _object_rles([objects[g].segmentation for g in order], image[order], sizes, image_ids, name)
     return GroundTruth(
         name=name,
         iou_type=iou_type,
         image_ids=image_ids,
-        sizes=np.array([[image.height, image.width] for image in images], dtype=np.int64).reshape(-1, 2),
+        sizes=sizes,
         category_ids=category_ids,
         frequency=np.array([category.frequency for category in categories], dtype="U1"),
         listed=np.array([category.id for category in gt.categories], dtype=np.int64),
@@ -188,16 +184,25 @@ def read_ground_truth(source: dict | str | os.PathLike | GroundTruth, iou_type: 
     )
 
 
-def object_rle(gt: GroundTruth, g: int) -> dict:
-    """The mask of object g as pycocotools takes it."""
-    size, shape = gt.sizes[gt.image[g]].tolist(), gt.shape[g]
-    if isinstance(shape, list):
+def _object_rles(
+    shapes: list, image: np.ndarray, sizes: np.ndarray, image_ids: np.ndarray, name: str
+) -> list[dict]:
+    """Compresses the polygons and RLEs of objects, given also the image of each (G,)."""
+    where, size_of, rles, coded = f"{name}: annotations", sizes.tolist(), [], []
+    for g, (shape, i) in enumerate(zip(shapes, image.tolist(), strict=True)):
+        if isinstance(shape, _Rle):
+            coded.append(g)
+            rles.append({"size": size_of[i], "counts": compressed(shape, size_of[i], where)})
+            continue
         try:
-            return mask_utils.merge(mask_utils.frPyObjects(shape, *size))
+            parts = mask_utils.frPyObjects(shape, *size_of[i])
         except Exception as error:  # pycocotools raises bare ones
-            where = f"{gt.name}: an object of image {gt.image_ids[gt.image[g]]}"
-            raise UserError(f"{where}: segmentation is neither RLE nor polygons ({error})") from error
-    return compressed(shape, size, f"{gt.name}: an object of image {gt.image_ids[gt.image[g]]}")
+            what = f"{name}: an object of image {image_ids[i]}"
+            raise UserError(f"{what}: segmentation is neither RLE nor polygons ({error})") from error
+        rles.append(parts[0] if len(parts) == 1 else mask_utils.merge(parts))
+    counts, i = [rles[g]["counts"] for g in coded], image[coded]
+    mask_areas(counts, sizes[i], image_ids[i], where)  # refuses what polygons cannot be: cut short
+    return rles
 
 
 def read_detections(source: list | str | os.PathLike | Detections, gt: GroundTruth) -> Detections:
@@ -212,31 +217,43 @@ def read_detections(source: list | str | os.PathLike | Detections, gt: GroundTru
         _check_scores(dt.score, name)
     else:
         name, rows = _read(source, "detections", RESULTS[gt.iou_type])
-        score = np.array([row.score for row in rows], dtype=np.float64)
+        score = _column(rows, "score", np.float64)
         _check_scores(score, name)
-        dt = Detections(
-            _ids([row.image_id for row in rows], name),
-            _ids([row.category_id for row in rows], name),
-            score,
-            [row.bbox if gt.iou_type == "bbox" else row.segmentation for row in rows],
-        )
+        shape = map(attrgetter(SHAPE_FIELD[gt.iou_type]), rows)
+        if gt.iou_type == "bbox":
+            shape = np.fromiter(chain.from_iterable(shape), np.float64, 4 * len(rows)).reshape(-1, 4)
+        dt = Detections(_ids(rows, "image_id", name), _ids(rows, "category_id", name), score, shape)
     image = positions(dt.image_id, gt.image_ids, "image", name)
     positions(dt.category_id, gt.category_ids, "category", name)
     if gt.iou_type == "bbox":
-        dt = dt._replace(shape=np.array(dt.shape, dtype=np.float64).reshape(-1, 4))
+        dt = dt._replace(shape=np.asarray(dt.shape, dtype=np.float64).reshape(-1, 4))
         _check_boxes(dt.shape, name, range(len(dt.shape)))
     elif not isinstance(source, Detections):
-        sizes = gt.sizes[image].tolist()
-        where = (f"{name}: entry {n}" for n in range(len(sizes)))
-        dt = dt._replace(shape=[c["counts"] for c in map(compressed, dt.shape, sizes, where)])
+        sizes = [tuple(size) for size in gt.sizes.tolist()]
+        dt = dt._replace(
+            shape=[
+                rle.counts.encode()
+                if rle.size == sizes[i] and isinstance(rle.counts, str)  # as nearly all are
+                else compressed(rle, list(sizes[i]), f"{name}: entry {n}")
+                for n, (rle, i) in enumerate(zip(dt.shape, image.tolist(), strict=True))
+            ]
+        )
     return dt
 
 
 def positions(ids: np.ndarray, known: np.ndarray, what: str, where: str) -> np.ndarray:
     """Where each of `ids` stands in `known`, which is sorted."""
-    place = np.searchsorted(known, ids)
-    place[place == len(known)] = 0
-    wrong = np.flatnonzero(known[place] != ids) if len(known) else np.arange(len(ids))
+    if not len(known):
+        place, wrong = np.zeros(0, dtype=np.int64), np.arange(len(ids))
+    else:
+        low, high = int(known[0]), int(known[-1])
+        if high - low < 2 * len(ids):  # a table of all numbers between is faster than a search
+            table = np.zeros(high - low + 1, dtype=np.int64)
+            table[known - low] = np.arange(len(known))
+            place = table[np.clip(ids, low, high) - low]
+        else:
+            place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+        wrong = np.flatnonzero(known[place] != ids)
     if len(wrong):
         raise UserError(
             f"{where}: entry {wrong[0]} has {what} id {ids[wrong[0]]}, which is not among the annotations' "
@@ -245,32 +262,46 @@ def positions(ids: np.ndarray, known: np.ndarray, what: str, where: str) -> np.n
     return place
 
 
-def compressed(rle: _Rle, size: list[int], where: str) -> dict:
-    """A run-length encoding of any kind as pycocotools takes it."""
+def compressed(rle: _Rle, size: list[int], where: str) -> bytes:
+    """The "counts" of a run-length encoding of any kind as pycocotools takes them."""
     if list(rle.size) != size:  # pycocotools would quietly call the IoU -1
         raise UserError(
             f"{where}: segmentation is of size {list(rle.size)}, the image of {size} (height, width)"
         )
-    if isinstance(rle.counts, list):
-        if min(rle.counts, default=0) < 0 or sum(rle.counts) != size[0] * size[1]:
-            raise UserError(f"{where}: the runs of segmentation do not fill an image of {size}")
-        return mask_utils.frPyObjects({"size": size, "counts": rle.counts}, *size)
-    return {"size": size, "counts": rle.counts.encode("ascii", "replace")}
+    if isinstance(rle.counts, str):
+        return rle.counts.encode()
+    if min(rle.counts, default=0) < 0 or sum(rle.counts) != size[0] * size[1]:
+        raise UserError(f"{where}: the runs of segmentation do not fill an image of {size}")
+    return mask_utils.frPyObjects({"size": size, "counts": rle.counts}, *size)["counts"]
 
 
-def _ids(values: list[int], where: str) -> np.ndarray:
+def mask_areas(
+    counts: list[bytes], sizes: np.ndarray, image_ids: np.ndarray, name: str = "detections"
+) -> np.ndarray:
+    """Areas of compressed RLEs in pixels, (N,) float64, given the size (N, 2) and id (N,) of their images.
+
+    Refuses RLEs that were cut short: pycocotools would never return from an IoU with one.
+    """
+    total, area = run_sums(counts)
+    if len(wrong := np.flatnonzero(total != sizes.prod(axis=1))):
+        where = f"{name}: a mask in image {image_ids[wrong[0]]}"
+        raise UserError(f"{where} does not fill its size, {sizes[wrong[0]].tolist()}; was its RLE cut short?")
+    return area.astype(np.float64)
+
+
+def _column(rows: list, field: str, dtype: type) -> np.ndarray:
+    return np.fromiter(map(attrgetter(field), rows), dtype=dtype, count=len(rows))
+
+
+def _ids(rows: list, field: str, where: str) -> np.ndarray:
+    return _whole(map(attrgetter(field), rows), where)
+
+
+def _whole(values: Iterable[int], where: str) -> np.ndarray:
     try:
-        return np.array(values, dtype=np.int64)
+        return np.fromiter(values, dtype=np.int64)
     except OverflowError as error:
         raise UserError(f"{where}: an id does not fit into 64 bits") from error
-
-
-def check_runs(rles: list[dict], image_ids: np.ndarray, name: str = "detections") -> None:
-    """Refuses RLEs that were cut short: pycocotools would never return from an IoU with one."""
-    pixels = np.array([rle["size"] for rle in rles], dtype=np.int64).reshape(-1, 2).prod(axis=1)
-    if len(wrong := np.flatnonzero(run_totals([rle["counts"] for rle in rles]) != pixels)):
-        where = f"{name}: a mask in image {image_ids[wrong[0]]}"
-        raise UserError(f"{where} does not fill its size, {rles[wrong[0]]['size']}; was its RLE cut short?")
 
 
 def _check_scores(score: np.ndarray, name: str) -> None:
@@ -279,8 +310,8 @@ def _check_scores(score: np.ndarray, name: str) -> None:
 
 
 def _check_boxes(boxes: np.ndarray, name: str, entries) -> None:
-    if len(wrong := np.flatnonzero(~np.isfinite(boxes).all(axis=1))):
-        at = wrong[0]
+    if len(wrong := np.flatnonzero(~np.isfinite(boxes))):
+        at = wrong[0] // 4
         raise UserError(
             f"{name}: entry {entries[at]} has bbox {boxes[at].tolist()}: x, y, w, h must be finite"
         )

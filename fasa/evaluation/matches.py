@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +20,18 @@ from fasa.errors import UserError
 from fasa.evaluation.inputs import (
     Detections,
     GroundTruth,
-    check_runs,
-    object_rle,
+    mask_areas,
     positions,
     read_detections,
     read_ground_truth,
 )
-from fasa.evaluation.overlap import box_iou, mask_areas, mask_iou, ranges
+from fasa.evaluation.overlap import box_iou, contains, lexsort, mask_iou, places, ranges
 from fasa.evaluation.protocols import PROTOCOLS, Protocol
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AREAS = {"": (0, 1e10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}  # pixels, ends included
 ALL = 0  # the first of them
+LEAST_IOU = np.minimum(IOU_THRESHOLDS, 1 - 1e-10)  # as lvis-api: an IoU of 1 passes any threshold
 BITS = (1 << np.arange(len(IOU_THRESHOLDS))).astype(np.uint16)
 CHUNK = 200_000  # detections matched at a time
 ALL_OF_THEM = np.iinfo(np.int64).max  # for no cap
@@ -222,7 +223,7 @@ class Matcher:
         image = positions(dt.image_id, self.gt.image_ids, "image", "detections")
         label = positions(dt.category_id, self.gt.category_ids, "category", "detections")
         part = dict(image=image.astype(np.int32), label=label.astype(np.int32), score=dt.score, place=place)
-        part["image_rank"] = _rank(image, dt.score)
+        part["image_rank"] = places(image, -dt.score)
         part["counts"], part["matched"], part["ignored"] = self._match(image, label, dt)
         self._parts.append(part)
         if self._held > 2 * self._kept + min(self.per_class, CHUNK):
@@ -235,19 +236,19 @@ class Matcher:
 
     def is_best(self, score: np.ndarray) -> np.ndarray:
         """Which of an image's detections are within its cap, (N,)."""
-        return _rank(np.zeros(len(score), dtype=np.int64), score) < self.per_image
+        return places(np.zeros(len(score), dtype=np.int64), -score) < self.per_image
 
     def needs_shape(self, image_id: int, category_id: np.ndarray) -> np.ndarray:
         """Which detections of an image count there, (N,); of the others box or mask are not looked at."""
         image = positions(np.array([image_id]), self.gt.image_ids, "image", "detections")
         label = positions(category_id, self.gt.category_ids, "category", "detections")
-        return _contains(self.known, image * len(self.gt.category_ids) + label)
+        return contains(self.known, image * len(self.gt.category_ids) + label)
 
     def matches(self) -> Matches:
         """All that was added, of which a detection beyond every cap is left out."""
         part = self._prune()
         part = {name: column[part["counts"]] for name, column in part.items()}
-        order = np.lexsort((part["place"], part["image"], -part["score"], part["label"]))
+        order = lexsort(part["place"], part["image"], -part["score"], part["label"])
         by_class = np.argsort(self.gt.label[self.by_cell], kind="stable")
         objects = self.by_cell[by_class]
         return Matches(
@@ -267,16 +268,14 @@ class Matcher:
             nothing = Detections(np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros((0, 4)))
             self.add(nothing)
         part = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
-        in_order = np.argsort(part["place"], kind="stable")
-        rank = np.empty(len(in_order), dtype=np.int32)
-        rank[in_order] = _rank(part["label"][in_order], part["score"][in_order])
-        part["class_rank"] = rank
+        rank = part["class_rank"] = places(part["label"], part["place"], -part["score"])
         if self.per_class == 0:
             self.threshold[:] = np.inf
         last = rank == self.per_class - 1
         self.threshold[part["label"][last]] = part["score"][last]
         keep = (part["image_rank"] < self.per_image) | (rank < self.per_class)
-        part = {name: column[keep] for name, column in part.items()}
+        if not keep.all():
+            part = {name: column[keep] for name, column in part.items()}
         self._parts = [{name: column for name, column in part.items() if name != "class_rank"}]
         self._held = self._kept = len(part["score"])
         return part
@@ -285,80 +284,84 @@ class Matcher:
         """Which detections count, (N,), and their bits matched and ignored, both (N, A)."""
         gt, n = self.gt, len(dt.score)
         cell = image * len(gt.category_ids) + label
-        counts = _contains(self.known, cell)
+        order = np.flatnonzero(contains(self.known, cell))
+        order = order[lexsort(-dt.score[order], label[order], image[order])]  # by cell, best first
         if gt.iou_type == "bbox":
-            area = dt.shape[:, 2] * dt.shape[:, 3]
-            counts &= area > 0
+            area = dt.shape[order, 2] * dt.shape[order, 3]
         else:
-            rle = {
-                d: {"size": gt.sizes[image[d]].tolist(), "counts": dt.shape[d]}
-                for d in np.flatnonzero(counts)
-            }
-            check_runs(list(rle.values()), dt.image_id[list(rle)])
-            area = np.zeros(n)
-            area[list(rle)] = mask_areas(list(rle.values()))
-            counts &= area > 0
+            masks = [dt.shape[d] for d in order.tolist()]
+            area = mask_areas(masks, gt.sizes[image[order]], dt.image_id[order])
+            masks = list(compress(masks, area > 0))
+        order, area = order[area > 0], area[area > 0]
+        cell = cell[order]
 
-        order = np.lexsort((-dt.score, cell))
-        order = order[counts[order]]
-        first = np.searchsorted(self.object_cell, cell[order], side="left")
-        found = np.searchsorted(self.object_cell, cell[order], side="right") - first
+        first = np.searchsorted(self.object_cell, cell, side="left")
+        found = np.searchsorted(self.object_cell, cell, side="right") - first
         pair_det, pair_object = ranges(first, found)
         if gt.iou_type == "bbox":
             iou = box_iou(dt.shape[order[pair_det]], gt.shape[self.by_cell[pair_object]])
         else:
-            iou = self._mask_ious(cell[order], found, first, [rle[d] for d in order])
+            iou = self._mask_ious(cell, found, first, masks)
 
-        near = iou >= _least_iou()[0]
-        pair_det, pair_object, iou = pair_det[near], pair_object[near], iou[near]
-        matched, ignored = (np.zeros((n, len(AREAS)), dtype=np.uint16) for _ in range(2))
-        outside = (
-            ~_within_areas(area) | _contains(gt.not_exhaustive, cell)[:, None]
-        )  # (N, A) ignored if unmatched
+        near = np.flatnonzero(iou >= LEAST_IOU[0])[::-1]  # of equals the last object comes first
+        pairs = pair_det[near], pair_object[near], iou[near]
+        hit, void = (np.zeros((len(order), len(AREAS)), dtype=np.uint16) for _ in range(2))
         for a in range(len(AREAS)):
-            hits, void = greedy(pair_det, pair_object, iou, self.object_ignored[:, a], cell[order])
-            matched[order, a], ignored[order, a] = hits @ BITS, void @ BITS
-        free = BITS.sum(dtype=np.uint16) & ~(matched | ignored)
-        return counts, matched, ignored | np.where(outside, free, 0).astype(np.uint16)
+            ignored = self.object_ignored[:, a]
+            d, took = greedy(*pairs, ignored, cell)
+            hit[d, a] = ((took >= 0) & ~ignored[took]) @ BITS
+            void[d, a] = ((took >= 0) & ignored[took]) @ BITS
+        outside = ~_within_areas(area) | contains(gt.not_exhaustive, cell)[:, None]  # ignored if unmatched
+        void |= np.where(outside, BITS.sum(dtype=np.uint16) & ~(hit | void), 0).astype(np.uint16)
+
+        counts, (matched, ignored) = np.zeros(n, dtype=bool), np.zeros((2, n, len(AREAS)), dtype=np.uint16)
+        counts[order], matched[order], ignored[order] = True, hit, void
+        return counts, matched, ignored
 
     def _mask_ious(
-        self, cell: np.ndarray, found: np.ndarray, first: np.ndarray, rle: list[dict]
+        self, cell: np.ndarray, found: np.ndarray, first: np.ndarray, masks: list[bytes]
     ) -> np.ndarray:
         """IoU of all pairs; detections by cell, each with `found` objects from `first` on."""
         starts = np.flatnonzero(np.diff(cell, prepend=-1))
         stops = np.append(starts[1:], len(cell))
         ious = [np.zeros(0)]
         for start, stop in zip(starts[found[starts] > 0], stops[found[starts] > 0], strict=True):
-            objects = self.by_cell[first[start] : first[start] + found[start]]
-            ious.append(mask_iou(rle[start:stop], [object_rle(self.gt, g) for g in objects]).ravel())
+            objects = self.by_cell[first[start] : first[start] + found[start]].tolist()
+            objects = [self.gt.shape[g] for g in objects]
+            size = objects[0]["size"]
+            mine = [{"size": size, "counts": counts} for counts in masks[start:stop]]
+            ious.append(mask_iou(mine, objects).ravel())
         return np.concatenate(ious)
 
 
 def greedy(
-    det: np.ndarray, obj: np.ndarray, iou: np.ndarray, ignored: np.ndarray, cell: np.ndarray
+    det: np.ndarray,
+    obj: np.ndarray,
+    iou: np.ndarray,
+    ignored: np.ndarray,
+    cell: np.ndarray,
+    least: np.ndarray = LEAST_IOU,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gives each detection in turn, best first, the best free object of its cell.
 
     All cells at once: the best detection of each, then the second best of each, and so on.
 
     Args:
-        det, obj, iou: (P,) pairs with an IoU that reaches the lowest threshold.
+        det, obj, iou: (P,) pairs with an IoU that reaches the lowest threshold; of equals the first is best.
         ignored: (G,) whether an object does not count; it is taken only if no other will do.
-        cell: (N,) of the detections, which are sorted by it and then from best to worst.
+        cell: (N,) of the detections; in each, they are sorted from best to worst.
+        least: (T,) IoU thresholds.
 
     Returns:
-        (N, T) whether it took an object that counts, and whether it took one that does not.
+        The detections in any pair, (C,), and which object each took at each threshold, (C, T), -1 for none.
     """
-    taken = np.zeros((2, len(cell), len(IOU_THRESHOLDS)), dtype=bool)
-    if not len(det):
-        return taken[0], taken[1]
     candidates, det = np.unique(det, return_inverse=True)
-    starts = np.flatnonzero(np.diff(cell[candidates], prepend=-1))
-    turn = np.arange(len(candidates)) - np.repeat(starts, np.diff(starts, append=len(candidates)))
-    order = np.lexsort((-obj, -iou, ignored[obj], det, turn[det]))
-    det, obj, fits = det[order], obj[order], iou[order, None] >= _least_iou()
-    free = np.ones((len(ignored), len(IOU_THRESHOLDS)), dtype=bool)
-    bounds = np.searchsorted(turn[det], np.arange(turn.max() + 2))
+    took = np.full((len(candidates), len(least)), -1)
+    turn = places(cell[candidates])
+    order = lexsort(-iou, ignored[obj], det, turn[det])
+    det, obj, fits = det[order], obj[order], iou[order, None] >= least
+    free = np.ones((len(ignored), len(least)), dtype=bool)
+    bounds = np.searchsorted(turn[det], np.arange(turn.max(initial=-1) + 2))
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
         mine, objects = det[start:stop], obj[start:stop]
         n = stop - start
@@ -368,33 +371,10 @@ def greedy(
         which, t = np.nonzero(best < n)
         best = best[which, t]
         free[objects[best], t] = False
-        taken[ignored[objects[best]].astype(int), candidates[mine[best]], t] = True
-    return taken[0], taken[1]
-
-
-def _least_iou() -> np.ndarray:
-    return np.minimum(IOU_THRESHOLDS, 1 - 1e-10)  # as lvis-api: an IoU of 1 passes any threshold
+        took[mine[best], t] = objects[best]
+    return candidates, took
 
 
 def _within_areas(area: np.ndarray) -> np.ndarray:
     least, most = np.array(list(AREAS.values())).T
     return (area[:, None] >= least) & (area[:, None] <= most)
-
-
-def _contains(known: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Whether each value is in `known`, which is sorted."""
-    place = np.searchsorted(known, values)
-    return (
-        known[np.minimum(place, len(known) - 1)] == values
-        if len(known)
-        else np.zeros(len(values), dtype=bool)
-    )
-
-
-def _rank(group: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """The place of each in its group, best score first, of equals the first first: (N,) from 0."""
-    order = np.lexsort((-score, group))
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    rank = np.empty(len(order), dtype=np.int32)
-    rank[order] = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
-    return rank

@@ -1,7 +1,12 @@
-"""IoU of detections and objects, pair by pair: boxes by NumPy, masks by pycocotools."""
+"""IoU of detections and objects, pair by pair: boxes by NumPy, masks by pycocotools.
+
+And what that and matching take apart from it: sums over masks' runs, sorting, places in groups.
+"""
 
 import numpy as np
 from pycocotools import mask as mask_utils
+
+MASKS = 500  # read at a time: what that takes stays in the processor's cache
 
 
 def ranges(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -10,50 +15,85 @@ def ranges(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return owner, np.arange(len(owner)) + np.repeat(start - np.cumsum(length) + length, length)
 
 
+def lexsort(*keys: np.ndarray) -> np.ndarray:
+    """As `np.lexsort`, the last key first, but several times faster where keys are small whole numbers."""
+    order = None
+    for key in keys:
+        if key.dtype.kind == "i" and len(key) and key.min() >= 0 and key.max() < 2**16:
+            key = key.astype(np.uint16)  # these NumPy sorts by counting
+        order = (
+            np.argsort(key, kind="stable") if order is None else order[np.argsort(key[order], kind="stable")]
+        )
+    return order
+
+
+def places(group: np.ndarray, *keys: np.ndarray) -> np.ndarray:
+    """The place of each in its group, ordered as by `lexsort(*keys)`, else as they come: (N,) from 0."""
+    order = lexsort(*keys, group)
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    place = np.empty(len(order), dtype=np.int32)
+    place[order] = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+    return place
+
+
+def contains(known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Whether each value is in `known`, which is sorted."""
+    if not len(known):
+        return np.zeros(len(values), dtype=bool)
+    return known[np.minimum(np.searchsorted(known, values), len(known) - 1)] == values
+
+
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """IoU of boxes (P, 4) with boxes (P, 4), x, y, w, h in pixels: (P,), to the last bit pycocotools'."""
-    side = np.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
-    shared = np.where((side > 0).all(axis=1), side[:, 0] * side[:, 1], 0.0)
+    (ax, ay, aw, ah), (bx, by, bw, bh) = a.T, b.T
+    width = np.minimum(ax + aw, bx + bw) - np.maximum(ax, bx)
+    height = np.minimum(ay + ah, by + bh) - np.maximum(ay, by)
+    shared = np.where((width > 0) & (height > 0), width * height, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):  # boxes of no area overlap nothing
-        iou = shared / (a[:, 2] * a[:, 3] + b[:, 2] * b[:, 3] - shared)
+        iou = shared / (aw * ah + bw * bh - shared)
     return np.where(shared > 0, iou, 0.0)
 
 
-def mask_areas(rles: list[dict]) -> np.ndarray:
-    """Areas in pixels, (N,) float64."""
-    # pycocotools 2.0.11 fails on more than 255 at once
-    parts = [mask_utils.area(rles[i : i + 255]) for i in range(0, len(rles), 255)]
-    return np.concatenate([np.zeros(0), *parts])
+def run_sums(counts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """How many pixels the runs of each mask cover, (N,), and those of its object, (N,).
 
-
-def run_totals(counts: list[bytes]) -> np.ndarray:
-    """How many pixels the runs of each mask cover, (N,): those of its image, unless it was cut short.
-
-    pycocotools never returns from an IoU with a mask that is cut short. Its bytes hold numbers of 5 bits a
-    byte, the lowest first, and each run from the fourth on as the difference to the last but one.
+    The first are those of its image, unless it was cut short: -1 if in the middle of a number. Its bytes hold
+    numbers of 5 bits a byte, the lowest first, with a sixth where the number goes on; and each run from the
+    fourth on as the difference to the last but one.
     """
-    totals = [np.zeros(0, dtype=np.int64)]
-    for first in range(0, len(counts), 10_000):  # bounds the arrays below
-        part = counts[first : first + 10_000]
-        length = np.array([len(one) for one in part])
-        byte = np.frombuffer(b"".join(part), dtype=np.uint8).astype(np.int64) - 48
-        bounds = np.concatenate([[0], np.cumsum(length)])
-        last = (byte & 32) == 0  # of a number
-        last[bounds[1:][length > 0] - 1] = True
-        ends = np.flatnonzero(last)
-        starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
-        place = np.arange(ends[-1] + 1 if len(ends) else 0)
-        place -= np.repeat(starts, ends - starts + 1)
-        digit = (byte[: len(place)] & 31) << np.minimum(5 * place, 60)
-        number = np.add.reduceat(digit, starts) if len(starts) else digit
-        negative = (byte[ends] & 16) > 0
-        number -= np.where(negative, 1 << np.minimum(5 * (ends - starts + 1), 60), 0)
-        edges = np.searchsorted(ends, bounds)  # numbers before each mask
-        n = np.diff(edges)
-        owner, i = ranges(np.zeros(len(part), dtype=np.int64), n)
-        weight = np.where(i == 0, 1, (n[owner] - 1 - i) // 2 + 1)  # runs that build on this one
-        totals.append(np.bincount(owner, weight * number, minlength=len(part)).astype(np.int64))
-    return np.concatenate(totals)
+    parts = [_run_sums(counts[i : i + MASKS]) for i in range(0, len(counts), MASKS)]
+    total, area = np.concatenate([np.zeros((2, 0), dtype=np.int64), *parts], axis=1)
+    return total, area
+
+
+def _run_sums(counts: list[bytes]) -> np.ndarray:
+    byte = np.frombuffer(b"".join(counts), dtype=np.uint8) - np.uint8(48)
+    length = np.fromiter(map(len, counts), dtype=np.int64, count=len(counts))
+    filled = np.flatnonzero(length)
+    final = np.cumsum(length)[filled] - 1
+    last = (byte & 32) == 0  # of a number
+    cut = ~last[final]
+    last[final] = True
+    ends = np.flatnonzero(last)
+    number = (byte[ends] & 31 ^ 16).astype(np.int64) - 16  # 5 bits, the highest of which is the sign
+    n_bytes = np.diff(ends, prepend=-1)
+    longer, back = np.flatnonzero(n_bytes > 1), 1
+    while len(longer):  # from the highest digit down
+        number[longer] = 32 * number[longer] + (byte[ends[longer] - back] & 31)
+        back += 1
+        longer = longer[n_bytes[longer] > back]
+
+    stops = np.searchsorted(ends, final) + 1  # of the numbers of a mask
+    starts = np.concatenate([[0], stops])[:-1]
+    start, stop = (np.repeat(bound, stops - starts) for bound in (starts, stops))
+    place = np.arange(len(number))
+    number *= np.where(place == start, 1, (stop - place + 1) >> 1)  # runs that build on it
+    of_object = number * ((place - start) & 1)  # runs of background and object take turns
+    sums = np.zeros((2, len(counts)), dtype=np.int64)
+    if len(filled):
+        sums[:, filled] = [np.add.reduceat(part, starts) for part in (number, of_object)]
+        sums[0, filled[cut]] = -1
+    return sums
 
 
 def mask_iou(a: list[dict], b: list[dict]) -> np.ndarray:

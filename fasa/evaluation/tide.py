@@ -51,13 +51,13 @@ import numpy as np
 from fasa.evaluation.inputs import (
     Detections,
     GroundTruth,
-    check_runs,
-    object_rle,
+    mask_areas,
     positions,
     read_detections,
     read_ground_truth,
 )
-from fasa.evaluation.overlap import box_iou, mask_areas, mask_iou
+from fasa.evaluation.matches import greedy
+from fasa.evaluation.overlap import box_iou, lexsort, mask_iou, places
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # the paper's t_f and t_b
 DETECTIONS_PER_IMAGE = 300
@@ -110,9 +110,9 @@ def tide(
     image, label, score, shape, blamed = _best(gt, dt, stock)
 
     det, obj, iou = _overlaps(gt, image, shape)
-    order = np.lexsort((obj if stock else -obj, -iou, det))
+    order = lexsort(obj if stock else -obj, -iou, det)
     pairs = det[order], obj[order], iou[order]
-    found = _greedy(gt, image, label, *pairs)
+    found = _found(gt, image, label, *pairs)
     hit = (found >= 0) & ~np.append(gt.ignore, False)[found]
     counts = hit | (found < 0) & blamed
     taken = np.zeros(len(gt.image), dtype=bool)
@@ -122,7 +122,7 @@ def tide(
     finds = (target >= 0) & ~np.append(taken, True)[target]
     unseen = ~gt.ignore & ~taken
     missed = unseen & ~np.isin(np.arange(len(unseen)), target[finds])
-    finds[finds] = _place(target[finds]) == 0  # the best of them
+    finds[finds] = places(target[finds]) == 0  # the best of them
     objects, unseen, missed = (
         np.bincount(gt.label[which], minlength=len(gt.category_ids)) for which in (~gt.ignore, unseen, missed)
     )
@@ -130,7 +130,7 @@ def tide(
     curve = _Curve(np.argsort(-score, kind="stable"), counts, hit, label, objects)
     ap50 = _ap50(curve, stock, objects > 0)
     if stock:
-        curve = curve._replace(order=np.lexsort((hit, -score)))
+        curve = curve._replace(order=lexsort(hit, -score))
     cured = {"Miss": curve._replace(objects=objects - missed)}
     for this, name in enumerate(KINDS[:MISS]):
         mine, new = kind == this, finds & (kind == this)
@@ -154,8 +154,8 @@ def _best(gt: GroundTruth, dt: Detections, stock: bool) -> tuple:
     """Image, label, score, shape of the detections that take part, and whether it is wrong to find none."""
     image = positions(dt.image_id, gt.image_ids, "image", "detections")
     label = positions(dt.category_id, gt.category_ids, "category", "detections")
-    best = np.lexsort((-dt.score, image))
-    best = best[_place(image[best]) < DETECTIONS_PER_IMAGE]
+    best = lexsort(-dt.score, image)
+    best = best[places(image[best]) < DETECTIONS_PER_IMAGE]
     cell = (image * len(gt.category_ids) + label)[best]
     blamed = np.isin(cell, np.concatenate([gt.cell, gt.absent]))
     if not stock:
@@ -165,20 +165,10 @@ def _best(gt: GroundTruth, dt: Detections, stock: bool) -> tuple:
         shape = dt.shape[best]
         area = shape[:, 2] * shape[:, 3]
     else:
-        sizes = gt.sizes[image[best]].tolist()
-        shape = [{"size": size, "counts": dt.shape[d]} for size, d in zip(sizes, best.tolist(), strict=True)]
-        area = mask_areas(shape)
-        check_runs(shape, gt.image_ids[image[best]])
+        shape = [dt.shape[d] for d in best.tolist()]
+        area = mask_areas(shape, gt.sizes[image[best]], dt.image_id[best])
     blamed &= stock | (area > 0)
     return image[best], label[best], dt.score[best], shape, blamed
-
-
-def _place(group: np.ndarray) -> np.ndarray:
-    """How many of its group stand before each: (N,)."""
-    order = np.argsort(group, kind="stable")
-    place = np.empty(len(group), dtype=np.int64)
-    place[order] = np.arange(len(group)) - np.searchsorted(group[order], group[order])
-    return place
 
 
 def _overlaps(gt: GroundTruth, image: np.ndarray, shape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -189,7 +179,9 @@ def _overlaps(gt: GroundTruth, image: np.ndarray, shape) -> tuple[np.ndarray, np
     for i in np.intersect1d(image, gt.image):  # boxes too: all pairs of LVIS at once would fill gigabytes
         (d, d_end), (g, g_end) = detections[i : i + 2], objects[i : i + 2]
         if gt.iou_type == "segm":
-            iou = mask_iou(shape[d:d_end], [object_rle(gt, one) for one in range(g, g_end)])
+            size = gt.shape[g]["size"]
+            mine = [{"size": size, "counts": counts} for counts in shape[d:d_end]]
+            iou = mask_iou(mine, gt.shape[g:g_end])
         else:
             n, m = d_end - d, g_end - g
             iou = box_iou(np.repeat(shape[d:d_end], m, axis=0), np.tile(gt.shape[g:g_end], (n, 1)))
@@ -200,22 +192,13 @@ def _overlaps(gt: GroundTruth, image: np.ndarray, shape) -> tuple[np.ndarray, np
     return det, obj, iou
 
 
-def _greedy(gt: GroundTruth, image, label, det, obj, iou) -> np.ndarray:
-    """Gives each detection in turn its closest free object, (N,) or -1; one to ignore if there is no other.
-
-    The first of each class in each image all at once, as they do not compete, then the second, and so on.
-    """
+def _found(gt: GroundTruth, image, label, det, obj, iou) -> np.ndarray:
+    """Gives each detection in turn its closest free object, (N,) or -1; one to ignore if no other will do."""
     fits = (iou >= FOREGROUND) & (label[det] == gt.label[obj])
-    det, obj = det[fits], obj[fits]
-    candidates, pair = np.unique(det, return_inverse=True)
-    turn = _place(image[candidates] * len(gt.category_ids) + label[candidates])[pair]
-    order = np.lexsort((gt.ignore[obj], det, turn))
-    found, free = np.full(len(label), -1), np.ones(len(gt.image), dtype=bool)
-    for now in np.split(order, np.flatnonzero(np.diff(turn[order])) + 1):
-        now = now[free[obj[now]]]
-        d, first = np.unique(det[now], return_index=True)
-        found[d] = obj[now][first]
-        free[found[d]] = False
+    cell = image * len(gt.category_ids) + label
+    candidates, took = greedy(det[fits], obj[fits], iou[fits], gt.ignore, cell, least=np.array([FOREGROUND]))
+    found = np.full(len(label), -1)
+    found[candidates] = took[:, 0]
     return found
 
 
@@ -251,7 +234,7 @@ def _ap50(curve: _Curve, stock: bool, measured: np.ndarray) -> float:
     start = np.searchsorted(curve.label[order], np.arange(len(curve.objects) + 1))
     hit = np.flatnonzero(curve.hit[order])
     k = curve.label[order[hit]]
-    tp = _place(k) + 1
+    tp = places(k) + 1
     reached = np.searchsorted(recalls, tp / curve.objects[k], side="right") - 1
     precision = np.zeros((len(curve.objects), len(recalls)))
     np.maximum.at(precision, (k, reached), tp / (hit - start[k] + 1 + eps))

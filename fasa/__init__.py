@@ -1,4 +1,4 @@
-"""FASA: feature augmentation and sampling adaptation for long-tailed recognition.
+"""FASA, feature augmentation and sampling adaptation for long-tailed recognition, and what it is compared to.
 
 The algorithm is plain PyTorch; ``fasa.detection`` plugs it into mmdet.
 """
@@ -6,8 +6,15 @@ The algorithm is plain PyTorch; ``fasa.detection`` plugs it into mmdet.
 import importlib
 
 __version__ = "0.1.0"
-HOME = dict(
+METHODS = dict(  # each an `Augmenter`, and its module; a new one is one more line
     FASA="algorithm",
+    SMOTE="baselines.smote",
+    MoEx="baselines.moex",
+    AngularTransfer="baselines.angular_transfer",
+    CAMMixing="baselines.cam_mixing",
+    FeatureTransfer="baselines.feature_transfer",
+)
+HOME = METHODS | dict(
     Augmenter="augmenter",
     ClassMoments="class_stats",
     Virtual="augmenter",

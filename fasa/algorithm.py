@@ -4,7 +4,6 @@ Shapes: K foreground classes, D embedding width, P foreground embeddings, M virt
 """
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from fasa.augmenter import Augmenter, Virtual
@@ -58,11 +57,10 @@ class FASA(Augmenter):
         warmup: iterations before the first draw (the paper: an epoch); moments are gathered from the start.
         seed: of the draws.
 
-    Attributes (all of them in the checkpoint):
+    Attributes (in the checkpoint, with those of `Augmenter`):
         probability, class_loss: (K,) float32; class_loss, the last signal, is NaN where not measured yet.
         groups: (K,) int64, -1 for classes without a group.
-        drawn: (K,) int64, the virtual features of each class so far, on this rank.
-        iteration, adaptations: () int64.
+        adaptations: () int64, passes so far.
     """
 
     def __init__(
@@ -81,18 +79,15 @@ class FASA(Augmenter):
         warmup: int = 0,
         seed: int = 0,
     ):
-        super().__init__(num_classes, width)
+        super().__init__(num_classes, width, loss_weight, warmup, seed)
         if initial not in ("inverse", "uniform") or level not in ("group", "class"):
             raise ValueError(f"FASA: initial={initial!r} (inverse, uniform), level={level!r} (group, class)")
         self.initial, self.prob_scale, self.power = initial, prob_scale, power
         self.up, self.down, self.level, self.group = up, down, level, MeanShiftGroups(**(groups or {}))
-        self.loss_weight, self.warmup, self.seed = loss_weight, warmup, seed
         self.moments = ClassMoments(num_classes, width, momentum)
         self.register_buffer("probability", torch.full((num_classes,), torch.nan))
         self.register_buffer("class_loss", torch.full((num_classes,), torch.nan))
         self.register_buffer("groups", torch.full((num_classes,), UNGROUPED))
-        self.register_buffer("drawn", torch.zeros(num_classes, dtype=torch.int64))
-        self.register_buffer("iteration", torch.tensor(0))
         self.register_buffer("adaptations", torch.tensor(0))
 
     def initialise(self, counts: Tensor) -> None:
@@ -101,8 +96,7 @@ class FASA(Augmenter):
         Everything else but the moments starts anew: a row that branches from a warm-up takes its moments,
         never its probabilities.
         """
-        if len(counts) != self.num_classes:
-            raise ValueError(f"FASA: {len(counts)} counts for {self.num_classes} classes")
+        super().initialise(counts)
         counts = torch.as_tensor(counts, device=self.probability.device)
         if self.initial == "inverse":
             self.probability.copy_(inverse_frequency(counts, self.prob_scale, self.power))
@@ -110,32 +104,23 @@ class FASA(Augmenter):
             self.probability.copy_(uniform(counts, self.prob_scale))
         self.class_loss.fill_(torch.nan)
         self.groups.fill_(UNGROUPED)
-        for counter in (self.drawn, self.iteration, self.adaptations):
-            counter.zero_()
+        self.adaptations.zero_()
+
+    def observe(self, z: Tensor, labels: Tensor, maps=None, head=None) -> None:
+        """Update the moments with `z`, (P, D), of `labels`, (P,); float32 whatever `z` is."""
+        self.moments.update(z, labels)
 
     @torch.no_grad()
-    def virtual(self, z: Tensor, labels: Tensor) -> Virtual:
-        """Update the moments with `z`, (P, D), of `labels`, (P,), and draw; float32 whatever `z` is."""
-        self.moments.update(z, labels)
-        self.iteration += 1
-        if self.iteration <= self.warmup:
-            return super().virtual(z, labels)
+    def virtual(self, z: Tensor, labels: Tensor, maps=None, head=None) -> Virtual:
+        """Draw from the classes seen so far; what the batch holds has no part in it."""
         if self.probability.isnan().any():
             raise RuntimeError("FASA draws before it knows the class counts: call initialise(counts)")
-        generator = self._generator()
-        device = self.probability.device
+        generator, device = self.generator(), self.probability.device
         chance = torch.rand(self.num_classes, device=device, generator=generator)
         chosen = ((chance < self.probability) & self.moments.seen).nonzero().squeeze(1)
         eps = torch.randn(len(chosen), self.width, device=device, generator=generator)
-        self.drawn[chosen] += 1
         features = self.moments.mean[chosen] + self.moments.var[chosen].sqrt() * eps
         return Virtual(features, chosen, torch.ones_like(eps[:, 0]))
-
-    def _generator(self) -> torch.Generator:
-        # Seeded anew from (seed, rank, iteration): a resumed run draws what an unbroken one would have.
-        rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-        seed = hash((self.seed, rank, self.iteration.item()))  # of integers: the same in every process
-        return torch.Generator(self.probability.device).manual_seed(seed % 2**63)
 
     @torch.no_grad()
     def adapt(self, signal: Tensor) -> None:

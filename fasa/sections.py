@@ -12,6 +12,11 @@ def at_least(least: float, default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(default=default, metadata=dict(least=least))
 
 
+def known(values: tuple[str, ...], default: str | None = None) -> Any:
+    """A dataclass field for one of `values`, the first where no `default` is named."""
+    return dataclasses.field(default=default or values[0], metadata=dict(known=values))
+
+
 def strict(kind: type, section: Any, where: str) -> Any:
     """Build the dataclass `kind` from a section of params.yaml; `where` names the section.
 
@@ -26,7 +31,7 @@ def strict(kind: type, section: Any, where: str) -> Any:
                 raise UserError(f"params.yaml: {where}.{name} is missing")
             continue
         value, wanted = section[name], float | int if field.type is float else field.type
-        if isinstance(value, bool) or not isinstance(value, wanted):
+        if isinstance(value, bool) != (wanted is bool) or not isinstance(value, wanted):
             raise UserError(
                 f"params.yaml: {where}.{name} is {value!r}, not {getattr(field.type, '__name__', wanted)}"
             )

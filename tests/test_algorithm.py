@@ -36,7 +36,7 @@ def test_equals_slow_twin_over_many_steps(level):
     fasa, slow = new_fasa(counts, prob_scale=4, level=level), SlowFASA(counts.tolist(), prob_scale=4)
     for step in range(120):
         z, labels = random_batch(generator)
-        fasa.virtual(z, labels)
+        fasa(z, labels)
         slow.update(z.tolist(), labels.tolist())
         if step % 5 == 4:
             signal = torch.rand(K, generator=generator, dtype=torch.float64)
@@ -83,7 +83,7 @@ def test_probabilities_are_probabilities(counts, scale, power):
 @given(st.lists(st.sampled_from([0.1, 0.5, 0.9, math.nan]), min_size=K, max_size=K), st.integers(0, 99))
 def test_adapted_probabilities_stay_in_range(signal, seed):
     fasa = new_fasa(prob_scale=100)
-    fasa.virtual(*random_batch(torch.Generator().manual_seed(seed), 40))
+    fasa(*random_batch(torch.Generator().manual_seed(seed), 40))
     for factor in (1.0, 0.5, 0.25, 0.3):
         fasa.adapt(torch.tensor(signal) * factor)
         assert ((fasa.probability >= 0) & (fasa.probability <= 1)).all()
@@ -104,7 +104,7 @@ def test_draw_follows_probability_and_moments():
     fasa.moments.var.copy_(torch.tensor([[1, 1], [1, 1], [4.0, 0.25], [1, 1]]))
     fasa.moments.seen.copy_(torch.tensor([True, True, True, False]))
     none = torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64)
-    draws = [fasa.virtual(*none) for _ in range(4000)]
+    draws = [fasa(*none) for _ in range(4000)]
     labels = torch.cat([draw.labels for draw in draws])
     assert labels.bincount(minlength=4).tolist() == fasa.drawn.tolist()
     assert fasa.drawn[0] == 0 and fasa.drawn[2] == 4000 and fasa.drawn[3] == 0
@@ -117,14 +117,14 @@ def test_draw_follows_probability_and_moments():
 def test_nothing_is_drawn_during_warmup_and_moments_are_gathered():
     fasa = new_fasa(prob_scale=1e6, warmup=3)
     z, labels = random_batch(torch.Generator().manual_seed(0), 50)
-    sizes = [len(fasa.virtual(z, labels).labels) for _ in range(5)]
+    sizes = [len(fasa(z, labels).labels) for _ in range(5)]
     assert sizes[:3] == [0, 0, 0] and sizes[3] > 0
     assert fasa.moments.seen.sum() == len(labels.unique())
 
 
 def test_first_pass_only_records():
     fasa = new_fasa()
-    fasa.virtual(*random_batch(torch.Generator().manual_seed(0), 50))
+    fasa(*random_batch(torch.Generator().manual_seed(0), 50))
     before = fasa.probability.clone()
     fasa.adapt(torch.rand(K))
     assert torch.equal(fasa.probability, before)
@@ -138,7 +138,7 @@ def test_passes_during_the_warmup_only_record():
     fasa = new_fasa(warmup=2)
     before = fasa.probability.clone()
     for loss in (3.0, 2.0, 1.0):  # the third pass is the first after a draw
-        fasa.virtual(*random_batch(torch.Generator().manual_seed(0), 50))
+        fasa(*random_batch(torch.Generator().manual_seed(0), 50))
         assert torch.equal(fasa.probability, before)
         fasa.adapt(torch.full((K,), loss))
     grouped = fasa.groups != UNGROUPED
@@ -150,12 +150,12 @@ def test_resume_from_state_dict_is_exact():
     batches = [random_batch(generator, 40) for _ in range(6)]
     whole, first = new_fasa(prob_scale=20, seed=7), new_fasa(prob_scale=20, seed=7)
     for z, labels in batches[:3]:
-        whole.virtual(z, labels), first.virtual(z, labels)
+        whole(z, labels), first(z, labels)
     second = FASA(K, D, prob_scale=20, seed=7).double()
     second.load_state_dict(first.state_dict(), strict=True)
     for z, labels in batches[3:]:
         torch.manual_seed(0)  # the draws do not lean on the global generator
-        a, b = whole.virtual(z, labels), second.virtual(z, labels)
+        a, b = whole(z, labels), second(z, labels)
         assert torch.equal(a.features, b.features) and torch.equal(a.labels, b.labels)
         signal = torch.rand(K)
         whole.adapt(signal), second.adapt(signal)
@@ -166,14 +166,14 @@ def test_resume_from_state_dict_is_exact():
 def test_draws_leave_the_global_generator_alone():
     fasa = new_fasa(prob_scale=100)
     before = torch.get_rng_state()
-    fasa.virtual(*random_batch(torch.Generator().manual_seed(0), 40))
+    fasa(*random_batch(torch.Generator().manual_seed(0), 40))
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_initialise_keeps_moments_and_forgets_the_rest():
     fasa = new_fasa(prob_scale=100)
     for _ in range(3):
-        fasa.virtual(*random_batch(torch.Generator().manual_seed(0), 40))
+        fasa(*random_batch(torch.Generator().manual_seed(0), 40))
         fasa.adapt(torch.rand(K))
     fresh, moments = new_fasa(prob_scale=100), fasa.moments.mean.clone()
     fasa.initialise(torch.arange(K))
@@ -189,14 +189,14 @@ def test_features_are_float32_whatever_comes_in(dtype):
     fasa.initialise(torch.ones(K))
     z, labels = random_batch(torch.Generator().manual_seed(0), 40)
     z = z.to(dtype).requires_grad_()
-    virtual = fasa.virtual(z, labels)
+    virtual = fasa(z, labels)
     assert virtual.features.dtype == fasa.moments.mean.dtype == torch.float32
     assert len(virtual.labels) and not virtual.features.requires_grad
 
 
 def test_refuses_to_draw_without_counts():
     with pytest.raises(RuntimeError, match="call initialise"):
-        FASA(K, D).virtual(torch.zeros(0, D), torch.zeros(0, dtype=torch.int64))
+        FASA(K, D)(torch.zeros(0, D), torch.zeros(0, dtype=torch.int64))
 
 
 def test_refuses_wrong_arguments():

@@ -1,13 +1,13 @@
 """A row of params.yaml becomes a trained classifier and its metrics."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fasa.classification.rows import Schedule, read_row
 from fasa.data.classification import KINDS, load
 from fasa.errors import UserError
-from fasa.sections import at_least, strict
+from fasa.sections import at_least, known, strict
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Set:
     schedule: dict
     shots: list
     threads: int = at_least(1)
-    precision: str = field(default="float32", metadata=dict(known=("float32", "bfloat16")))
+    precision: str = known(("float32", "bfloat16"))
 
 
 def read_set(sets: dict[str, Any], name: str) -> tuple[Set, Schedule]:
@@ -67,7 +67,7 @@ def run(section: dict[str, Any], set_name: str, row: str, seed: int, work_dir: P
     metrics = dict(accuracy=outcome.accuracy, **outcome.shots)
     if settings.augmenter:
         iterations = schedule.epochs * -(-len(data.train.labels) // schedule.batch)
-        metrics["fasa_virtual_per_iteration"] = sum(outcome.drawn) / iterations
+        metrics["virtual_per_iteration"] = sum(outcome.drawn) / iterations
         metrics["fasa_adaptations"] = len(outcome.history)
         if outcome.history:
             metrics["fasa_groups"] = max(outcome.history[-1]["group"]) + 1

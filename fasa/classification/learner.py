@@ -108,7 +108,7 @@ class Learner:
         z = z.float()
         losses = dict(loss=self.loss(self.model.classifier(z), labels, progress))
         if self.augmenter is not None:
-            virtual = self.augmenter.virtual(z, labels)
+            virtual = self.augmenter(z, labels)
             loss = virtual_loss(self.model.classifier(virtual.features), virtual)
             losses["loss_virtual"] = self.augmenter.loss_weight * loss
         self.optimizer.zero_grad()

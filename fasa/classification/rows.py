@@ -1,12 +1,11 @@
 """What distinguishes a row of classification, and how long it trains."""
 
-import dataclasses
 from dataclasses import dataclass
 
-import fasa.rows
 from fasa.classification.losses import LOSSES
 from fasa.errors import UserError
-from fasa.sections import at_least, strict
+from fasa.rows import check_augmenter, method
+from fasa.sections import at_least, known, strict
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,11 @@ class Row:
         signal: what of it: the mean cross-entropy of each class, or its accuracy (appendix B.2).
     """
 
-    loss: str = dataclasses.field(default="cross_entropy", metadata=dict(known=tuple(LOSSES)))
+    loss: str = known(tuple(LOSSES), default="cross_entropy")
     augmenter: dict | None = None
     adapt_every: int | None = at_least(1, default=1)
-    adapt_split: str = dataclasses.field(default="adapt", metadata=dict(known=("adapt", "test")))
-    signal: str = dataclasses.field(default="loss", metadata=dict(known=("loss", "metric")))
+    adapt_split: str = known(("adapt", "test"))
+    signal: str = known(("loss", "metric"))
 
 
 def read_row(rows: dict, name: str) -> Row:
@@ -57,5 +56,10 @@ def read_row(rows: dict, name: str) -> Row:
     if name not in rows:
         raise UserError(f"params.yaml: there is no row {name!r}; known: {', '.join(sorted(rows))}")
     row = strict(Row, rows[name], f"rows.{name}")
-    fasa.rows.read_row({name: dict(augmenter=row.augmenter)}, name)  # the detector takes the same augmenters
+    if row.augmenter is not None:
+        where = f"rows.{name}.augmenter"
+        check_augmenter(row.augmenter, where)
+        kind = method(row.augmenter)
+        if kind.needs_maps or kind.changes_scores:
+            raise UserError(f"params.yaml: {where}.type: {kind.__name__} needs a detector's head")
     return row

@@ -22,7 +22,7 @@ def test_row_is_read():
         (dict(adapt_split="val"), "rows.x.adapt_split is 'val'; known: adapt, test"),
         (dict(adapt_every=0), "rows.x.adapt_every is 0; it must be at least 1"),
         (dict(adapt_every=0.5), "rows.x.adapt_every is 0.5, not"),
-        (dict(augmenter=dict(type="SMOTER")), "rows.x.augmenter.type is 'SMOTER'; known: FASA"),
+        (dict(augmenter=dict(type="SMOTER")), "rows.x.augmenter.type is 'SMOTER'; known: AngularTransfer"),
         (dict(augmenter=dict(type="FASA", scale=8)), "rows.x.augmenter.scale is unknown; known: "),
         (dict(augmenter=dict(type="FASA", warmup="5")), "rows.x.augmenter.warmup is '5', not a number"),
     ],
@@ -31,6 +31,12 @@ def test_bad_row_is_refused_in_one_line(row, message):
     with pytest.raises(UserError) as info:
         read_row(dict(x=row), "x")
     assert str(info.value).startswith(f"params.yaml: {message}") and "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize("method", ["CAMMixing", "AngularTransfer", "FeatureTransfer"])
+def test_methods_of_a_detectors_head_are_refused(method):
+    with pytest.raises(UserError, match=f"rows.x.augmenter.type: {method} needs a detector's head"):
+        read_row(dict(x=dict(augmenter=dict(type=method))), "x")
 
 
 def test_row_that_is_not_there():

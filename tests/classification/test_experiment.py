@@ -28,7 +28,7 @@ def test_a_record_is_plain_data_of_what_the_run_did(section, tmp_path):
     metrics = record["metrics"]
     assert metrics["accuracy"] == pytest.approx(sum(record["per_class"]) / 10)  # the test split is balanced
     assert metrics["fasa_adaptations"] == len(record["passes"]) == 3
-    assert metrics["fasa_virtual_per_iteration"] > 0 and not record["leaky"]
+    assert metrics["virtual_per_iteration"] > 0 and not record["leaky"]
     assert all(0 <= value <= 1 for value in record["passes"][0]["class_accuracy"])
 
 

@@ -129,7 +129,7 @@ install_packages() {
     pip install -c constraints.txt torch ninja psutil numpy
     install_mmcv
     say "Installing the rest (about 2 minutes)"
-    PYTHONWARNINGS=ignore pip install -q --no-build-isolation -c constraints.txt -e '.[detection,pipeline,dev]'
+    PYTHONWARNINGS=ignore pip install -q --no-build-isolation -c constraints.txt -e '.[detection,instaboost,pipeline,dev]'
     # mmengine asks for opencv-python, which cannot be imported without libGL and X11; servers have neither.
     pip uninstall -q -y opencv-python 2>/dev/null
     pip install -q --no-deps --force-reinstall -c constraints.txt opencv-python-headless

@@ -1,6 +1,7 @@
 """A row of params.yaml becomes a run: config and training."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from mmengine.config import Config
 
 from fasa.data.lvis import check_images, read_annotations
 from fasa.errors import UserError
-from fasa.rows import Row, Schedule, read_row
+from fasa.rows import Row, Schedule, method, read_row
 from fasa.sections import strict
+
+STAGE_SEED = 1_000_000  # between the seeds of two stages of a cascade
 
 
 def schedulers(schedule: Schedule) -> list[dict]:
@@ -29,29 +32,22 @@ def schedulers(schedule: Schedule) -> list[dict]:
 def detector_config(
     profile: str, schedule: Schedule, row: Row, seed: int, work_dir: Path, data_root: Path | None = None
 ) -> Config:
-    """The mmengine config of one run; class count and names come from the annotation file.
+    """The mmengine config of one run; class count, names and frequencies come from the annotation file.
 
     Args:
         data_root: in place of the profile's own.
     """
-    path = Path("configs", f"{profile}.py")
+    path = Path("configs", profile, f"{row.model}.py")
     if not path.exists():
-        raise UserError(f"params.yaml: profile {profile!r} has no {path}")
+        raise UserError(f"params.yaml: there is no {path}, which profile {profile!r} and its row ask for")
     cfg = Config.fromfile(path)
     if data_root:
         for dataloader in (cfg.train_dataloader, cfg.held_out_dataloader):
             dataloader.dataset.data_root = str(data_root)
-    classes = class_names(cfg)
+    categories = checked_annotations(cfg.train_dataloader.dataset, train=True)["categories"]
+    classes = [category["name"] for category in categories]
     cfg.merge_from_dict(
         dict(
-            model=dict(
-                roi_head=dict(
-                    bbox_head=dict(
-                        num_classes=len(classes), augmenter=row.augmenter and row.augmenter | {"seed": seed}
-                    ),
-                    mask_head=dict(num_classes=len(classes)),
-                )
-            ),
             train_dataloader=dict(batch_size=schedule.batch, dataset=dict(metainfo=dict(classes=classes))),
             held_out_dataloader=dict(dataset=dict(metainfo=dict(classes=classes))),
             optim_wrapper=dict(optimizer=dict(lr=schedule.lr)),
@@ -63,12 +59,50 @@ def detector_config(
             experiment_name=Path(work_dir).name,
         )
     )
+    cfg.model.roi_head.mask_head.num_classes = len(classes)
+    heads = cfg.model.roi_head.bbox_head
+    for stage, head in enumerate(heads if isinstance(heads, list) else [heads]):
+        head.num_classes = len(classes)
+        head.update(classifier(row, len(classes)))
+        # Stages draw on their own, or all would draw the same.
+        head.augmenter = row.augmenter and row.augmenter | {"seed": seed + STAGE_SEED * stage}
+    resample(cfg, row, [category["frequency"] for category in categories])
     if row.augmenter:
         adapt = held_out(cfg, "adapt") if row.adapt_every else None
         cfg.custom_hooks = [
             dict(type="AdaptationHook", dataloader=adapt, every=row.adapt_every, signal=row.signal)
         ]
+        if row.augmenter.get("phase"):
+            cfg.custom_hooks.append(dict(type="PhasesHook"))
+        # What is frozen, or bypassed by scores of another kind, gets no gradient.
+        cfg.find_unused_parameters = method(row.augmenter).changes_scores
     return cfg
+
+
+def classifier(row: Row, num_classes: int) -> dict:
+    """What of a box head's config a row's `classifier` and `loss` change."""
+    changes = {}
+    if row.classifier == "normed":
+        changes["cls_predictor_cfg"] = dict(type="NormedLinear", tempearture=20)  # mmdet's spelling
+    if row.loss == "seesaw":
+        changes["loss_cls"] = dict(type="SeesawLoss", p=0.8, q=2.0, num_classes=num_classes)
+    return changes
+
+
+def resample(cfg: Config, row: Row, frequencies: list[str]) -> None:
+    """Change what a row draws or makes of images and proposals.
+
+    Args:
+        frequencies: "r", "c" or "f" of each class.
+    """
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    if row.rfs:
+        cfg.train_dataloader.sampler = dict(type="RepeatFactorSampler", **row.rfs)
+    if row.nms_resampling:
+        cfg.model.rpn_head.update(type="NMSResamplingRPNHead", frequencies=frequencies)
+        pipeline.append(dict(type="KeepLabels"))  # mmdet hides the classes from the RPN
+    if row.instaboost:
+        pipeline.insert(1, dict(type="CompatibleInstaBoost"))  # between image and annotations
 
 
 def held_out(cfg: Config, split: str) -> dict:
@@ -77,12 +111,6 @@ def held_out(cfg: Config, split: str) -> dict:
     dataloader.dataset.ann_file = f"annotations/{split}.json"
     checked_annotations(dataloader.dataset)
     return dataloader
-
-
-def class_names(cfg: Config) -> list[str]:
-    """Names of the classes of a config's data, in order of category id."""
-    annotations = checked_annotations(cfg.train_dataloader.dataset, train=True)
-    return [category["name"] for category in annotations["categories"]]
 
 
 def checked_annotations(dataset: dict, train: bool = False) -> dict:
@@ -97,14 +125,13 @@ def train_warmup(profile: str, schedule: dict, seed: int, threads: int, work_dir
 
     Writes the checkpoint `out`.
     """
-    schedule = strict(Schedule, schedule, "warmup")
-    row = Row(augmenter=dict(type="FASA", warmup=schedule.iterations))
-    _train(detector_config(profile, schedule, row, seed, work_dir), threads, out)
+    row = Row(augmenter=dict(type="FASA"))
+    _warm_up(profile, strict(Schedule, schedule, "warmup"), row, seed, threads, work_dir, out)
 
 
 def train_row(
     profile: str,
-    schedule: dict,
+    schedules: dict[str, dict],
     rows: dict,
     row: str,
     seed: int,
@@ -113,31 +140,51 @@ def train_row(
     work_dir: Path,
     out: Path,
 ) -> dict:
-    """Train one row from the warm-up of its seed.
+    """Train one row from the warm-up of its seed, or from one of its own where its network is another.
 
     Writes the checkpoint `out`.
 
+    Args:
+        schedules: the sections `warmup` and `train` of params.yaml.
+        warmup: the shared checkpoint.
+
     Returns:
-        iterations; drawn, the virtual features of each class; passes, a record of each adaptation pass.
-        The latter two are empty for a row without an augmenter.
+        iterations; drawn, the virtual samples of each class, of all stages together; passes, a record of each
+        adaptation pass and stage. The latter two are empty for a row without an augmenter.
     """
-    schedule = strict(Schedule, schedule, "train")
-    runner = _train(
-        detector_config(profile, schedule, read_row(rows, row), seed, work_dir), threads, out, warmup
-    )
-    augmenter = runner.model.roi_head.bbox_head.augmenter
+    from fasa.detection.adaptation import box_heads
+
+    before, schedule = (strict(Schedule, schedules[name], name) for name in ("warmup", "train"))
+    settings = read_row(rows, row)
+    if not settings.shares_warmup:
+        warmup = Path(work_dir, "warmup.pth")
+        if not warmup.exists():
+            _warm_up(profile, before, settings, seed, threads, Path(work_dir, "warmup"), warmup)
+    runner = _train(detector_config(profile, schedule, settings, seed, work_dir), threads, out, warmup)
     passes = next((hook.history for hook in runner.hooks if hasattr(hook, "history")), [])
-    drawn = [] if augmenter is None else augmenter.drawn.tolist()
+    augmenters = [head.augmenter for head in box_heads(runner.model) if head.augmenter]
+    drawn = sum(augmenter.drawn for augmenter in augmenters).tolist() if augmenters else []
     return dict(iterations=schedule.iterations, drawn=drawn, passes=passes)
 
 
+def _warm_up(
+    profile: str, schedule: Schedule, row: Row, seed: int, threads: int, work_dir: Path, out: Path
+) -> None:
+    """Train a row's network on plain images, its augmenter gathering statistics only."""
+    augmenter = row.augmenter and row.augmenter | dict(warmup=schedule.iterations)
+    row = replace(
+        row, augmenter=augmenter, adapt_every=None, rfs=None, nms_resampling=False, instaboost=False
+    )
+    _train(detector_config(profile, schedule, row, seed, work_dir), threads, out)
+
+
 def augmenter_metrics(history: dict) -> dict[str, float]:
-    """What FASA did in a run: adaptation passes, virtual features per iteration, groups at the end."""
+    """What an augmenter did in a run: virtual samples per iteration, adaptation passes, groups at the end."""
     metrics = {}
     if history["drawn"]:
-        metrics["fasa_virtual_per_iteration"] = sum(history["drawn"]) / history["iterations"]
-        metrics["fasa_adaptations"] = len(history["passes"])
+        metrics["virtual_per_iteration"] = sum(history["drawn"]) / history["iterations"]
     if history["passes"]:
+        metrics["fasa_adaptations"] = len({one["iteration"] for one in history["passes"]})
         metrics["fasa_groups"] = max(history["passes"][-1]["group"]) + 1
     return metrics
 

@@ -11,7 +11,7 @@ import torch
 
 from fasa.evaluation import OLD, Detections, Matcher, Matches, read_ground_truth
 from fasa.experiments import detector_config, held_out
-from fasa.rows import Row, Schedule
+from fasa.rows import Schedule, read_row
 
 KINDS = ("segm", "bbox")
 
@@ -24,21 +24,27 @@ class Detected(NamedTuple):
 
 
 def detect_split(
-    profile: str, checkpoint: Path, split: str, threads: int, results: Path | None = None
+    profile: str,
+    rows: dict,
+    row: str,
+    checkpoint: Path,
+    split: str,
+    threads: int,
+    results: Path | None = None,
 ) -> Detected:
     """Detect on ``val`` or ``adapt``, and match to its objects as the detections come.
 
     No cap per image, as AP_Fixed asks; what is kept of a mask beyond an image's best 300 is whether it fits.
 
     Args:
+        rows, row: that the checkpoint is of.
         results: where to write those in LVIS's results format.
     """
     from fasa.detection.inference import detect, load_model
 
     torch.set_num_threads(threads)
-    cfg = detector_config(
-        profile, Schedule(iterations=0, batch=1, lr=0), Row(), seed=0, work_dir=Path("unused")
-    )
+    schedule = Schedule(iterations=0, batch=1, lr=0)
+    cfg = detector_config(profile, schedule, read_row(rows, row), seed=0, work_dir=Path("unused"))
     dataloader = held_out(cfg, split)
     annotations = Path(dataloader.dataset.data_root, dataloader.dataset.ann_file)
     matchers = {kind: Matcher(read_ground_truth(annotations, kind)) for kind in KINDS}

@@ -16,7 +16,7 @@ from fasa.sections import at_least, check_keys, strict
 
 @dataclass(frozen=True)
 class Run:
-    """What `dvc repro` runs.
+    """Rows that `dvc repro` trains: `run`, the main ones, on every seed, and `more`, the others, on fewer.
 
     Args:
         rows: names of rows, each a section of the profile's `rows`.
@@ -82,6 +82,7 @@ def check(params: dict[str, Any]) -> None:
     sections = dict(
         profile=str,
         run=Run,
+        more=Run,
         classify=Classify,
         tuning=Tuning,
         threads=int,
@@ -93,9 +94,9 @@ def check(params: dict[str, Any]) -> None:
         classification=Classification,
     )
     profile = params.get("profile")
-    others = {path.stem for path in Path("configs").glob("*.py")}
+    others = {path.parent.name for path in Path("configs").glob("*/*.py")}
     if profile not in others:
-        raise UserError(f"params.yaml: profile {profile!r} has no configs/{profile}.py")
+        raise UserError(f"params.yaml: profile {profile!r} has no folder configs/{profile}")
     check_keys(params, sections.keys() | others, profile)
     for name, kind in sections.items():
         if name not in params:
@@ -104,8 +105,12 @@ def check(params: dict[str, Any]) -> None:
             strict(kind, params[name], name)
         elif not isinstance(params[name], kind):
             raise UserError(f"params.yaml: {profile}.{name} is {params[name]!r}, not {kind.__name__}")
-    for name in {*params["rows"], *params["run"]["rows"]}:
-        read_row(params["rows"], name)
+    if both := {*params["run"]["rows"]} & {*params["more"]["rows"]}:
+        raise UserError(f"params.yaml: {min(both)} stands in run.rows and in more.rows; leave one out")
+    for name in sorted({*params["rows"], *params["run"]["rows"], *params["more"]["rows"]}):
+        row = read_row(params["rows"], name)
+        if not (model := Path("configs", profile, f"{row.model}.py")).exists():
+            raise UserError(f"params.yaml: rows.{name}.model is {row.model!r}, but there is no {model}")
     chosen, there = params["classify"], params["classification"]
     for name in {*there["sets"], *chosen["sets"]}:
         experiment.read_set(there["sets"], name)

@@ -41,14 +41,12 @@ def test_without_ramp_and_decay_the_rate_stands():
 
 
 def test_what_the_augmenter_did():
-    passes = [dict(group=[0, 0, 1]), dict(group=[0, 2, 1])]
+    passes = [dict(iteration=2, group=[0, 0, 1]), dict(iteration=4, group=[0, 2, 1])]
     history = dict(iterations=4, drawn=[3, 0, 5], passes=passes)
-    assert augmenter_metrics(history) == dict(
-        fasa_adaptations=2, fasa_virtual_per_iteration=2.0, fasa_groups=3
-    )
+    assert augmenter_metrics(history) == dict(fasa_adaptations=2, virtual_per_iteration=2.0, fasa_groups=3)
     assert augmenter_metrics(dict(iterations=4, drawn=[], passes=[])) == {}
     never = augmenter_metrics(dict(iterations=4, drawn=[4], passes=[]))
-    assert never == dict(fasa_adaptations=0, fasa_virtual_per_iteration=1.0)
+    assert never == dict(virtual_per_iteration=1.0)
 
 
 def test_class_means_are_those_of_the_checkpoint(tmp_path):
@@ -76,5 +74,7 @@ def test_incomplete_data_is_named(lost, message, tiny_glyphs, tmp_path, monkeypa
 
 def test_unknown_profile_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    with pytest.raises(UserError, match="profile 'lvis9' has no configs/lvis9.py"):
+    with pytest.raises(
+        UserError, match="there is no configs/lvis9/mask_rcnn.py, which profile 'lvis9' and its row ask for"
+    ):
         detector_config("lvis9", Schedule(iterations=1, batch=1, lr=1), Row(), 0, tmp_path)

@@ -13,9 +13,9 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from fasa.augmenter import Augmenter
 from fasa.class_stats import all_reduce_sum
 from fasa.detection.inference import detect
 from fasa.errors import UserError
@@ -40,53 +40,87 @@ def instance_counts(dataset, num_classes: int) -> Tensor:
     return torch.bincount(torch.tensor(labels, dtype=torch.int64), minlength=num_classes)
 
 
+def box_heads(model: nn.Module) -> list[nn.Module]:
+    """The box heads of a two-stage detector, one for each stage of a cascade."""
+    heads = (model.module if is_model_wrapper(model) else model).roi_head.bbox_head
+    return list(heads) if isinstance(heads, nn.ModuleList) else [heads]
+
+
 @torch.no_grad()
-def foreground_scores(model: nn.Module, batch: dict) -> tuple[Tensor, Tensor]:
+def foreground_scores(model: nn.Module, batch: dict) -> list[tuple[Tensor, Tensor]]:
     """Class scores (P, >= K) and labels (P,) of all RoIs that the model's assigner calls foreground.
 
     The RoIs are the proposals of test time and the objects themselves; nothing is sampled, so a model and
-    a batch always give the same.
+    a batch always give the same. In a cascade a stage takes the proposals that the one before it has refined.
+
+    Returns:
+        One pair for each box head.
     """
     data = model.data_preprocessor(batch, training=False)
-    samples, roi_head = data["data_samples"], model.roi_head
+    samples, roi_head, heads = data["data_samples"], model.roi_head, box_heads(model)
     features = model.extract_feat(data["inputs"])
-    boxes, labels = [], []
-    for proposals, sample in zip(
-        model.rpn_head.predict(features, samples, rescale=False), samples, strict=True
-    ):
+    proposals = model.rpn_head.predict(features, samples, rescale=False)
+    boxes, found = [one.bboxes for one in proposals], []
+    for stage, head in enumerate(heads):
+        cascade = len(heads) > 1
+        assigner = roi_head.bbox_assigner[stage] if cascade else roi_head.bbox_assigner
+        which = (stage,) if cascade else ()
+        rois, labels = foreground(boxes, samples, assigner)
+        if len(labels) == 0:
+            found.append((features[0].new_zeros(0, head.num_classes + 1), labels))
+        else:
+            scores = roi_head._bbox_forward(*which, features, bbox2roi(rois))["cls_score"]
+            found.append((head.class_scores(scores), labels))
+        if stage + 1 < len(heads):
+            boxes = refine(head, roi_head._bbox_forward(stage, features, bbox2roi(boxes)), boxes, samples)
+    return found
+
+
+def foreground(boxes: list[Tensor], samples: list, assigner) -> tuple[list[Tensor], Tensor]:
+    """RoIs of each image, its objects first, and the labels, (P,), of all."""
+    rois, labels = [], []
+    for proposals, sample in zip(boxes, samples, strict=True):
         objects = sample.gt_instances
-        proposals.priors = proposals.pop("bboxes")
-        assigned = roi_head.bbox_assigner.assign(proposals, objects).gt_inds
-        boxes.append(torch.cat([objects.bboxes, proposals.priors[assigned > 0]]))
+        assigned = assigner.assign(InstanceData(priors=proposals), objects).gt_inds
+        rois.append(torch.cat([objects.bboxes, proposals[assigned > 0]]))
         labels.append(torch.cat([objects.labels, objects.labels[assigned[assigned > 0] - 1]]))
-    labels = torch.cat(labels)
-    if len(labels) == 0:
-        return features[0].new_zeros(0, roi_head.bbox_head.num_classes + 1), labels
-    return roi_head._bbox_forward(features, bbox2roi(boxes))["cls_score"], labels
+    return rois, torch.cat(labels)
+
+
+def refine(head: nn.Module, outputs: dict, boxes: list[Tensor], samples: list) -> list[Tensor]:
+    """The boxes of each image as this stage's regression moves them."""
+    sizes = [len(one) for one in boxes]
+    best = outputs["cls_score"][:, : head.num_classes].argmax(1).split(sizes)  # where boxes differ by class
+    moves = outputs["bbox_pred"].split(sizes)
+    return [
+        head.regress_by_class(before, label, move, sample.metainfo)
+        for before, label, move, sample in zip(boxes, best, moves, samples, strict=True)
+    ]
 
 
 @torch.no_grad()
-def class_losses(model: nn.Module, dataloader) -> Tensor:
+def class_losses(model: nn.Module, dataloader) -> list[Tensor]:
     """Mean cross-entropy of each class's foreground RoIs over a data loader, all ranks together.
 
     Plain cross-entropy, not the head's loss, whose counters must not see held-out data.
 
     Returns:
-        (K,) float32 in nats, NaN where a class has no RoI.
+        For each box head (K,) float32 in nats, NaN where a class has no RoI.
     """
     model = model.module if is_model_wrapper(model) else model
-    num_classes = model.roi_head.bbox_head.num_classes
+    num_heads, num_classes = len(box_heads(model)), box_heads(model)[0].num_classes
     device = next(model.parameters()).device
-    total, n = torch.zeros(2, num_classes, dtype=torch.float64, device=device)
+    total, n = torch.zeros(2, num_heads, num_classes, dtype=torch.float64, device=device)
     training = model.training
     model.eval()
     with torch.random.fork_rng(devices=[]):  # a data loader draws from the generator that training uses
         for batch in dataloader:
-            scores, labels = foreground_scores(model, batch)
-            total.index_add_(0, labels, F.cross_entropy(scores.float(), labels, reduction="none").double())
-            n += torch.bincount(labels, minlength=num_classes)
+            for head, (scores, labels) in enumerate(foreground_scores(model, batch)):
+                losses = F.cross_entropy(scores.float(), labels, reduction="none").double()
+                total[head].index_add_(0, labels, losses)
+                n[head] += torch.bincount(labels, minlength=num_classes)
     model.train(training)
-    return (all_reduce_sum(total) / all_reduce_sum(n)).float()
+    return list((all_reduce_sum(total) / all_reduce_sum(n)).float())
 
 
 def class_precisions(model: nn.Module, dataloader, gt: GroundTruth) -> Tensor:
@@ -135,7 +169,8 @@ class AdaptationHook(Hook):
         signal: what an augmenter adapts to: "loss", or "metric", the box AP of a class (appendix B.2).
 
     Attributes:
-        history: one record per pass, plain data: iteration, and per class loss or AP, probability and group.
+        history: one record per pass and box head, plain data: iteration, stage of a cascade (0 without), and
+            per class loss or AP, probability and group.
     """
 
     def __init__(self, dataloader: dict | None = None, every: int | None = None, signal: str = "loss"):
@@ -146,15 +181,13 @@ class AdaptationHook(Hook):
         self.history: list[dict] = []
 
     def before_train(self, runner: Runner) -> None:
-        """Build the loader; set initial probabilities unless this run is resumed.
+        """Build the loader; give the augmenters their class counts unless this run is resumed.
 
         Raises:
-            UserError: a cascade, whose stages have no losses of their own here yet.
+            UserError: there is no augmenter.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if not hasattr(model.roi_head.bbox_head, "fc_cls"):
-            kind = type(model.roi_head).__name__
-            raise UserError(f"AdaptationHook: {kind} has several box heads; use a RoI head with one")
+        if not any(getattr(head, "augmenter", None) for head in box_heads(runner.model)):
+            raise UserError("AdaptationHook: no box head has an augmenter; use AugmentedShared2FCBBoxHead's")
         if self.overrides is not None:
             cfg = Config(dict(runner.cfg.get("val_dataloader") or {}))
             cfg.merge_from_dict(self.overrides)
@@ -166,8 +199,9 @@ class AdaptationHook(Hook):
         if runner.iter > 0:
             return  # resumed: probabilities are the checkpoint's
         self.history = []
-        for augmenter in augmenters(runner.model):
-            augmenter.initialise(instance_counts(runner.train_dataloader.dataset, augmenter.num_classes))
+        for head in box_heads(runner.model):
+            if head.augmenter is not None:
+                head.augmenter.initialise(instance_counts(runner.train_dataloader.dataset, head.num_classes))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Adapt every `every` iterations."""
@@ -183,21 +217,23 @@ class AdaptationHook(Hook):
         """One pass and one step of every augmenter."""
         if self.dataloader is None:
             return
+        heads = box_heads(runner.model)
         if self.signal == "metric":
-            measured = dict(class_ap=class_precisions(runner.model, self.dataloader, self.gt))
-            lower_is_better = -measured["class_ap"]
+            name, values = "class_ap", [class_precisions(runner.model, self.dataloader, self.gt)] * len(heads)
         else:
-            measured = dict(class_loss=class_losses(runner.model, self.dataloader))
-            lower_is_better = measured["class_loss"]
-        for augmenter in augmenters(runner.model):
-            augmenter.adapt(lower_is_better)
+            name, values = "class_loss", class_losses(runner.model, self.dataloader)
+        for stage, (head, value) in enumerate(zip(heads, values, strict=True)):
+            if (augmenter := head.augmenter) is None or not augmenter.adapts():
+                continue
+            augmenter.adapt(-value if self.signal == "metric" else value)
             self.history.append(
                 dict(
                     iteration=iteration,
-                    **{name: values.tolist() for name, values in measured.items()},
+                    stage=stage,
                     probability=augmenter.probability.tolist(),
                     group=augmenter.groups.tolist(),
                 )
+                | {name: value.tolist()}
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -207,11 +243,6 @@ class AdaptationHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take up the history of the run that is resumed."""
         self.history = list(checkpoint.get("adaptation_history", []))
-
-
-def augmenters(model: nn.Module) -> list[Augmenter]:
-    """Every augmenter in a model: one per stage of a cascade."""
-    return [module for module in model.modules() if isinstance(module, Augmenter)]
 
 
 def boxes_first(pipeline: list[dict]) -> list[dict]:

@@ -1,52 +1,106 @@
-"""mmdet's box heads with an augmenter beside `fc_cls`.
+"""mmdet's box heads with an augmenter around `fc_cls`.
 
-Shapes: N RoIs of a batch, P foreground ones, M virtual features, D the width of `fc_cls`'s input, K classes.
+Shapes: N RoIs of a batch, P foreground ones, M virtual samples, D the width of `fc_cls`'s input, K classes.
 """
 
-from mmdet.models import Shared2FCBBoxHead, Shared4Conv1FCBBoxHead
-from mmdet.registry import MODELS
-from torch import Tensor
+import inspect
 
-from fasa.augmenter import virtual_loss
+from mmdet.models import Shared2FCBBoxHead, Shared4Conv1FCBBoxHead
+from mmdet.models.layers import NormedLinear
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from fasa.augmenter import Augmenter, virtual_loss
+from fasa.errors import UserError
 
 
 class AugmentedHead:
-    """Mixin for a `ConvFCBBoxHead`: adds the loss of virtual features under the key ``loss_virtual``.
+    """Mixin for a `ConvFCBBoxHead`: adds the loss of virtual samples under the key ``loss_virtual``.
 
-    Boxes, masks and the head's own losses see clean features only. Without an augmenter, and at test
-    time, it is the unchanged head; the augmenter's state is extra keys of the checkpoint, which a stock
-    model skips.
+    Boxes, masks and the head's own losses see clean features only. Without an augmenter it is the unchanged
+    head, and so at test time where the augmenter does not change scores; the augmenter's state is extra keys
+    of the checkpoint, which a stock model skips.
 
     Args:
-        augmenter: config of an `Augmenter`; K and D are filled in. None: off.
+        augmenter: config of an `Augmenter`; K, D and the shape of maps are filled in. None: off.
+
+    Raises:
+        UserError: a loss or classifier that the augmenter cannot go with.
     """
 
     def __init__(self, *args, augmenter: dict | None = None, **kwargs):
         super().__init__(*args, **kwargs)
-        self.augmenter = None
+        self.augmenter: Augmenter | None = None
+        self._step = None  # of the last forward: embeddings, what `fc_cls` saw, RoI maps
+        self._maps = None
         if augmenter is not None:
             sizes = dict(num_classes=self.num_classes, width=self.fc_cls.in_features)
+            if "map_shape" in inspect.signature(MODELS.get(augmenter["type"])).parameters:
+                sizes["map_shape"] = (self.in_channels, *self.roi_feat_size)
             self.augmenter = MODELS.build(augmenter, default_args=sizes)
+            self._refuse()
             # mmdet hands scores, not embeddings, from `forward` to `loss`.
-            self.fc_cls.register_forward_pre_hook(self._keep_embeddings)
-        self._embeddings = None
+            self.fc_cls.register_forward_pre_hook(self._encode)
+            self.fc_cls.register_forward_hook(self._logits)
 
-    def _keep_embeddings(self, fc_cls, inputs: tuple[Tensor]) -> None:
+    def _refuse(self) -> None:
+        name, loss = type(self.augmenter).__name__, type(self.loss_cls).__name__
+        if getattr(self.loss_cls, "use_sigmoid", False):
+            raise UserError(f"{name}: its loss is of a softmax, {loss} is of sigmoids; use CrossEntropyLoss")
+        if self.augmenter.changes_scores and self.custom_cls_channels:
+            raise UserError(f"{name} makes scores of its own and {loss} too; use CrossEntropyLoss")
+        if self.augmenter.changes_scores and isinstance(self.fc_cls, NormedLinear):
+            raise UserError(
+                f"{name} makes scores of its own and NormedLinear too; leave cls_predictor_cfg out"
+            )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (N, >= K) and boxes of RoI maps (N, C, H, W), as in mmdet."""
+        self._maps = x
+        outputs = super().forward(x)
+        self._maps = None
+        return outputs
+
+    def _encode(self, fc_cls: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        encoded = self.augmenter.encode(inputs[0])
         if self.training:
-            self._embeddings = inputs[0]
+            self._step = inputs[0], encoded, self._maps if self.augmenter.needs_maps else None
+        return (encoded,)
+
+    def _logits(self, fc_cls: nn.Module, inputs: tuple[Tensor], scores: Tensor) -> Tensor:
+        return self.augmenter.logits(scores, inputs[0], fc_cls.weight)
+
+    def class_scores(self, scores: Tensor) -> Tensor:
+        """Those of the scores, (N, >= K), that a softmax over classes takes, background last if it is one."""
+        return scores[:, : self.num_classes] if self.custom_cls_channels else scores
 
     def loss(
         self, cls_score: Tensor, bbox_pred: Tensor, rois: Tensor, labels: Tensor, *args, **kwargs
     ) -> dict:
-        """The head's own losses and ``loss_virtual``; arguments as in mmdet, labels (N,) in [0, K]."""
+        """The head's losses, the method's, and ``loss_virtual``; arguments as mmdet's, labels (N,)."""
+        augmenter = self.augmenter
+        if augmenter is None:
+            return super().loss(cls_score, bbox_pred, rois, labels, *args, **kwargs)
+        z, encoded, maps = self._step
+        self._step = None  # it holds the graph of the step
+        cls_score = augmenter.logits(cls_score, encoded, self.fc_cls.weight, labels)
         losses = super().loss(cls_score, bbox_pred, rois, labels, *args, **kwargs)
-        if self.augmenter is not None:
-            positive = (labels >= 0) & (labels < self.num_classes)
-            virtual = self.augmenter.virtual(self._embeddings[positive], labels[positive])
-            loss = virtual_loss(self.fc_cls(virtual.features), virtual)
-            losses["loss_virtual"] = self.augmenter.loss_weight * loss
-            self._embeddings = None  # it holds the graph of the step
+        losses |= augmenter.losses(z, labels, cls_score)
+        positive = (labels >= 0) & (labels < self.num_classes)
+        maps = maps if maps is None else maps[positive]
+        virtual = augmenter(z[positive], labels[positive], maps, self._score)
+        # Plain cross-entropy: losses that count what they see must not count virtual samples.
+        loss = virtual_loss(self._score(virtual.features, virtual.labels), virtual)
+        losses["loss_virtual"] = augmenter.loss_weight * loss
         return losses
+
+    def _score(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Class scores of embeddings (M, D) or RoI maps (M, C, H, W)."""
+        scores = self.forward(features)[0] if features.dim() == 4 else self.fc_cls(features)
+        (_, encoded, _), self._step = self._step, None
+        if labels is not None:
+            scores = self.augmenter.logits(scores, encoded, self.fc_cls.weight, labels)
+        return self.class_scores(scores)
 
 
 @MODELS.register_module()

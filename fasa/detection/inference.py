@@ -38,11 +38,11 @@ class Found(NamedTuple):
 
 
 def load_model(cfg: Config, path: Path) -> nn.Module:
-    """The model of `cfg`, without an augmenter, with the weights of `path`; on a GPU where there is one."""
+    """The model of `cfg` with the state of `path`; on a GPU where there is one."""
     state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     init_default_scope("mmdet")
     model = MODELS.build(cfg.model)
-    model.load_state_dict({key: value for key, value in state.items() if ".augmenter." not in key})
+    model.load_state_dict(state)
     return model.to(get_device()).eval()
 
 
@@ -94,7 +94,10 @@ def detect(
 def encode(model: nn.Module, features: list[Tensor], meta: dict, found: InstanceData) -> list[bytes]:
     """Segment boxes of one image: N compressed run-lengths."""
     boxes, labels, same = found.bboxes, found.labels, torch.arange(len(found))
-    if model.roi_head.mask_head.class_agnostic:  # a box has the same mask whatever its class
+    heads = model.roi_head.mask_head
+    if (
+        heads[-1] if isinstance(heads, nn.ModuleList) else heads
+    ).class_agnostic:  # a box has the same mask whatever its class
         boxes, same = boxes.unique(dim=0, return_inverse=True)
         labels = labels.new_zeros(len(boxes))
     rle = []

@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,25 @@ def set_rng_state(state: dict) -> None:
         torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
 
 
+class Rewound:
+    """A data loader's iterator that sets the random states after the batches that a resumed run skips.
+
+    Not later: the batch that follows may be augmented at random.
+    """
+
+    def __init__(self, iterator: Iterator, skip: int, rng: dict):
+        self.iterator, self.skip, self.rng = iterator, skip, rng
+
+    def __next__(self):
+        if self.skip == 0:
+            set_rng_state(self.rng)
+        self.skip -= 1
+        return next(self.iterator)
+
+    def __getattr__(self, name: str):
+        return getattr(self.iterator, name)
+
+
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
     """Saves ``last.pth`` in the work directory, from which a killed run goes on.
@@ -54,7 +74,7 @@ class ExactResumeHook(Hook):
     priority = "LOWEST"
 
     def __init__(self, every: int = 100):
-        self.every, self.resumed = every, None
+        self.every, self.rng = every, None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Replace the message hub, which only feeds log lines, by an empty one; add random states."""
@@ -63,18 +83,14 @@ class ExactResumeHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the random states until the data loader has been advanced."""
-        self.resumed = checkpoint.get("rng")
+        self.rng = checkpoint.get("rng")
 
     def before_train(self, runner: Runner) -> None:
-        """A run that starts from a checkpoint's weights alone has random states of its own."""
-        if runner.iter == 0 or get_world_size() > 1:
-            self.resumed = None
-
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        """Set them at the first iteration of a resumed run."""
-        if self.resumed is not None:
-            set_rng_state(self.resumed)
-            self.resumed = None
+        """Have a resumed run set them; one that starts from a checkpoint's weights alone has its own."""
+        if self.rng is not None and runner.iter > 0 and get_world_size() == 1:
+            loop = runner.train_loop
+            loop.dataloader_iterator = Rewound(loop.dataloader_iterator, runner.iter, self.rng)
+        self.rng = None
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Save, and refuse to go on from a loss that is not a number."""

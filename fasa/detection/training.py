@@ -13,13 +13,15 @@ from torch import nn
 from fasa.detection.resume import LAST
 from fasa.errors import UserError
 
-MOMENTS = ".augmenter.moments."
+AUGMENTER = ".augmenter."
 
 
 class Branch(Hook):
-    """Starts a run from a checkpoint's weights and class moments, once mmengine has initialised the model.
+    """Starts a run from a checkpoint's weights, once mmengine has initialised the model.
 
-    The rest of an augmenter's state, its probabilities above all, stays the config's.
+    Of augmenters, what both have is taken, whatever their methods. `AdaptationHook` then initialises them:
+    that keeps what was learnt, parameters and class statistics, and sets the rest, FASA's probabilities above
+    all, to what the config says.
     """
 
     priority = "VERY_HIGH"
@@ -32,9 +34,14 @@ class Branch(Hook):
         if runner.iter > 0:
             return
         state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        kept = {key: value for key, value in state.items() if ".augmenter." not in key or MOMENTS in key}
+        mine = runner.model.state_dict()
+        kept = {
+            key: value
+            for key, value in state.items()
+            if AUGMENTER not in key or key in mine and mine[key].shape == value.shape
+        }
         missing, unexpected = runner.model.load_state_dict(kept, strict=False)
-        if wrong := [key for key in missing + unexpected if ".augmenter." not in key]:
+        if wrong := [key for key in missing + unexpected if AUGMENTER not in key]:
             raise UserError(
                 f"{self.checkpoint} is of another model: {wrong[0]} and {len(wrong) - 1} more do not match"
             )

@@ -19,8 +19,9 @@ def config(tiny_glyphs, tmp_path, monkeypatch):
     """Make the embedded config on the tiny data set."""
     monkeypatch.chdir(ROOT)
 
-    def make(augmenter=None, adapt_every=None, iterations=6, work_dir=None, lr=1e-3):
-        row, schedule = Row(augmenter, adapt_every), Schedule(iterations=iterations, batch=2, lr=lr)
+    def make(augmenter=None, adapt_every=None, iterations=6, work_dir=None, lr=1e-3, **settings):
+        row = Row(augmenter=augmenter, adapt_every=adapt_every, **settings)
+        schedule = Schedule(iterations=iterations, batch=2, lr=lr)
         return detector_config(
             "embedded", schedule, row, 0, work_dir or tmp_path / "work", data_root=tiny_glyphs
         )

@@ -15,7 +15,7 @@ from fasa.data.lvis import instance_counts as counts_in_file
 from fasa.data.lvis import read_annotations
 from fasa.detection.adaptation import (
     AdaptationHook,
-    augmenters,
+    box_heads,
     boxes_first,
     class_losses,
     class_precisions,
@@ -69,7 +69,7 @@ def test_class_losses_equal_the_slow_loop(model, loader):
     model.roi_head.bbox_assigner.match_low_quality = False
     with torch.no_grad():
         slow = slow_class_losses(model, loader)
-    losses = class_losses(model, loader)
+    (losses,) = class_losses(model, loader)
     assert len(slow) > 3
     for c, loss in enumerate(losses.tolist()):
         if c in slow:
@@ -80,12 +80,12 @@ def test_class_losses_equal_the_slow_loop(model, loader):
 
 def test_a_pass_leaves_no_trace(model, loader):
     before, rng = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    first = class_losses(model, loader)
+    (first,) = class_losses(model, loader)
     assert torch.equal(rng, torch.get_rng_state()) and model.training
     for name, value in model.state_dict().items():
         assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
     torch.manual_seed(99)
-    assert_close(class_losses(model, loader), first, rtol=0, atol=0, equal_nan=True)
+    assert_close(class_losses(model, loader)[0], first, rtol=0, atol=0, equal_nan=True)
 
 
 def test_class_absent_from_the_split_is_nan(model, loader):
@@ -95,7 +95,7 @@ def test_class_absent_from_the_split_is_nan(model, loader):
                 sample.gt_instances = sample.gt_instances[sample.gt_instances.labels != 2]
             yield batch
 
-    losses = class_losses(model, drop_class_2())
+    (losses,) = class_losses(model, drop_class_2())
     assert losses[2].isnan() and losses.isfinite().any()
 
 
@@ -106,7 +106,7 @@ def test_split_without_any_object_measures_nothing(model, loader):
                 sample.gt_instances = sample.gt_instances[:0]
             yield batch
 
-    assert class_losses(model, empty()).isnan().all()
+    assert class_losses(model, empty())[0].isnan().all()
 
 
 def test_counts_are_those_of_the_annotation_file(config, tiny_glyphs):
@@ -146,7 +146,7 @@ def test_hook_adapts_every_so_many_iterations(config, tiny_glyphs):
     cfg = config(FASA, adapt_every=2, iterations=6)
     runner = Runner.from_cfg(cfg)
     runner.train()
-    (augmenter,) = augmenters(runner.model)
+    augmenter = box_heads(runner.model)[0].augmenter
     (hook,) = (hook for hook in runner.hooks if hasattr(hook, "history"))
     assert augmenter.adaptations == 3
     assert [record["iteration"] for record in hook.history] == [2, 4, 6]
@@ -194,6 +194,87 @@ def test_hook_can_adapt_to_the_metric(config, monkeypatch):
     factors = torch.tensor([1.1**2, 0.9**2, 1, 1.1, 1, 1])
     assert_close(last, (first * factors).clamp(max=1), rtol=1e-4, atol=0)
     assert hook.history[1]["class_ap"][:2] == pytest.approx([0.2, 0.4])
+
+
+CASCADE = dict(model="cascade_rcnn")
+
+
+def slow_cascade_losses(model, loader):
+    """One image and one RoI at a time, for each stage."""
+    model.eval()
+    heads, losses = model.roi_head.bbox_head, [{} for _ in model.roi_head.bbox_head]
+    for batch in loader:
+        data = model.data_preprocessor(batch, False)
+        for i, sample in enumerate(data["data_samples"]):
+            features = model.extract_feat(data["inputs"][i : i + 1])
+            proposals = model.rpn_head.predict(features, [sample], rescale=False)[0].bboxes
+            objects = sample.gt_instances
+            for stage, head in enumerate(heads):
+                extract = model.roi_head.bbox_roi_extractor[stage]
+                moved = []
+                for j, box in enumerate(torch.cat([proposals, objects.bboxes])):
+                    assigner = MaxIoUAssigner(*[(0.5, 0.6, 0.7)[stage]] * 2, match_low_quality=False)
+                    index = assigner.assign(InstanceData(priors=box[None]), objects).gt_inds.item()
+                    scores, deltas = head(extract(features, torch.cat([torch.zeros(1), box])[None]))
+                    if index > 0:
+                        label = objects.labels[index - 1]
+                        loss = F.cross_entropy(scores[0], label).item()
+                        losses[stage].setdefault(label.item(), []).append(loss)
+                    if j < len(proposals):
+                        moved.append(head.bbox_coder.decode(box[None], deltas, max_shape=sample.img_shape)[0])
+                proposals = torch.stack(moved)
+    return losses
+
+
+def test_each_stage_of_a_cascade_is_measured_by_itself(config, loader):
+    init_default_scope("mmdet")
+    torch.manual_seed(0)
+    model = MODELS.build(config(FASA, **CASCADE).model)
+    model.init_weights()
+    with torch.no_grad():
+        for head in model.roi_head.bbox_head:
+            head.fc_reg.weight.mul_(50)  # or boxes would hardly move
+            head.fc_cls.weight.mul_(20)
+        slow = slow_cascade_losses(model.train(), loader)
+    for stage, losses in enumerate(class_losses(model, loader)):
+        assert len(slow[stage]) > 3
+        for c, values in slow[stage].items():
+            assert_close(losses[c].item(), sum(values) / len(values), rtol=1e-3, atol=0)
+        assert losses.isnan().sum() == 6 - len(slow[stage])
+    assert slow[0] != slow[1]
+
+
+def test_stages_of_a_cascade_share_nothing_and_adapt_to_their_own_loss(config):
+    cfg = config(FASA | dict(level="class"), adapt_every=2, iterations=6, **CASCADE)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    augmenters = [head.augmenter for head in box_heads(runner.model)]
+    places = [t.untyped_storage().data_ptr() for a in augmenters for t in a.state_dict().values()]
+    assert len(augmenters) == 3 and len(places) == len(set(places))
+    (hook,) = (hook for hook in runner.hooks if hasattr(hook, "history"))
+    assert [(one["iteration"], one["stage"]) for one in hook.history] == [
+        (i, stage) for i in (2, 4, 6) for stage in range(3)
+    ]
+    for stage, augmenter in enumerate(augmenters):
+        mine = [one for one in hook.history if one["stage"] == stage]
+        assert mine[-1]["probability"] == augmenter.probability.tolist()
+        for before, after in zip(mine[:-1], mine[1:], strict=True):
+            for c in range(6):
+                old, new = before["class_loss"][c], after["class_loss"][c]
+                if old == old and new == new and before["group"][c] >= 0 and after["group"][c] >= 0:
+                    factor = 1.1 if new < old else 0.9
+                    expected = min(1.0, factor * before["probability"][c])
+                    assert after["probability"][c] == pytest.approx(expected)
+    assert len({json.dumps(one["class_loss"]) for one in hook.history[:3]}) == 3
+    drawn = [augmenter.drawn.tolist() for augmenter in augmenters]
+    assert drawn[0] != drawn[1] or drawn[1] != drawn[2]  # from streams of their own
+
+
+def test_hook_without_an_augmenter_is_refused(config):
+    cfg = config(iterations=1)
+    cfg.custom_hooks = [dict(type="AdaptationHook")]
+    with pytest.raises(UserError, match="no box head has an augmenter"):
+        Runner.from_cfg(cfg).train()
 
 
 def test_unknown_signal_is_refused():

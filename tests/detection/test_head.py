@@ -67,7 +67,12 @@ def test_virtual_loss_is_the_weighted_cross_entropy_of_what_was_drawn(config, ba
     head = model.roi_head.bbox_head
     drawn = []
     virtual = head.augmenter.virtual
-    head.augmenter.virtual = lambda z, labels: drawn.append((z, labels, virtual(z, labels))) or drawn[-1][-1]
+
+    def keep(z, labels, maps, head):
+        drawn.append((z, labels, virtual(z, labels)))
+        return drawn[-1][-1]
+
+    head.augmenter.virtual = keep
     loss = losses(model, batch)["loss_virtual"]
     z, labels, (features, classes, _) = drawn[0]
     assert sorted(classes.tolist()) == labels.unique().tolist() and len(z) == len(labels)
@@ -143,9 +148,9 @@ def test_under_autocast_the_statistics_stay_float32(config, dtype):
 def test_nothing_is_kept_between_steps(config, batch):
     model = build(config(FASA))
     losses(model, batch)
-    assert model.roi_head.bbox_head._embeddings is None
+    assert model.roi_head.bbox_head._step is None
     for sample in batch["data_samples"]:
         sample.set_metainfo(dict(scale_factor=(1.0, 1.0)))
     model.eval()
     model.test_step(batch)
-    assert model.roi_head.bbox_head._embeddings is None
+    assert model.roi_head.bbox_head._step is None

@@ -42,10 +42,11 @@ def run(config, kill_at, out):
     return subprocess.run(command, capture_output=True, text=True, cwd=os.getcwd())
 
 
-def test_killed_and_resumed_equals_unbroken(config, tmp_path):
+@pytest.mark.parametrize("instaboost", [False, True])  # augments at random before an iteration begins
+def test_killed_and_resumed_equals_unbroken(config, tmp_path, instaboost):
     files = []
     for name in ("whole", "broken"):
-        cfg = config(FASA, adapt_every=2, iterations=10, work_dir=tmp_path / name)
+        cfg = config(FASA, 2, iterations=10, work_dir=tmp_path / name, instaboost=instaboost)
         cfg.dump(tmp_path / f"{name}.py")
         files.append(tmp_path / f"{name}.py")
     whole = run(files[0], 0, tmp_path / "whole.pth")

@@ -67,6 +67,27 @@ def ap_by_frequency(runs: dict[str, list[dict[str, float]]]) -> Figure:
     return figure
 
 
+def rows_by_frequency(runs: dict[str, list[dict[str, float]]], kind: str = "segm") -> Figure:
+    """AP of rare, common and frequent classes for many rows: a dot per seed, a tick at their mean.
+
+    Args:
+        runs: the metrics of each seed of each row; the first row's mean is a dashed line.
+        kind: "segm" or "bbox".
+    """
+    figure, panels = plt.subplots(1, 3, sharey=True, figsize=(9, 1.4 + 0.32 * len(runs)))
+    for group, (axes, (metric, name)) in enumerate(zip(panels, METRICS.items(), strict=True)):
+        for y, seeds in enumerate(runs.values()):
+            values = np.array([seed.get(f"{kind}_{metric}", np.nan) for seed in seeds])
+            axes.plot(values, np.full(len(values), y), "o", color=f"C{group}", alpha=0.6)
+            axes.plot(values.mean(), y, "|", color="black", markersize=16)
+            if y == 0:
+                axes.axvline(values.mean(), color="0.4", linestyle="--", linewidth=1)
+        axes.set(title=name, xlabel=f"{'mask' if kind == 'segm' else 'box'} AP on val [%]")
+    panels[0].set_yticks(range(len(runs)), runs)
+    panels[0].invert_yaxis()
+    return figure
+
+
 def tide_errors(runs: dict[str, list[dict[str, float]]], kind: str = "segm") -> Figure:
     """What AP50 would gain without each type of TIDE's errors, as bars (Bolya et al., 2020; Table 1).
 

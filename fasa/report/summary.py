@@ -1,7 +1,6 @@
 """The metrics of all runs as one mean and standard deviation per row."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -10,25 +9,36 @@ from fasa.errors import UserError
 RUNS = Path("runs", "evaluate")
 
 
-def run_metrics(row: str, seed: int, runs: Path = RUNS) -> dict[str, float]:
-    """The metrics of one run, AP in percent."""
-    path = runs / f"{row}-{seed}" / "metrics.json"
-    if not path.exists():
-        raise UserError(f"{path}: no such file; run: dvc repro evaluate@{row}-{seed}")
-    return json.loads(path.read_text())
+def evaluated(*sections: dict, runs: Path = RUNS) -> dict[str, list[dict[str, float]]]:
+    """The metrics, AP in percent, of each row's evaluated seeds; rows of which none has been are left out.
+
+    Args:
+        sections: `run` and `more` of params.yaml, each with rows and seeds.
+
+    Raises:
+        UserError: there are none at all.
+    """
+    found = {}
+    for section in sections:
+        for row in section["rows"]:
+            paths = [runs / f"{row}-{seed}" / "metrics.json" for seed in section["seeds"]]
+            if there := [json.loads(path.read_text()) for path in paths if path.exists()]:
+                found[row] = there
+    if not found:
+        raise UserError(f"{runs}: no row has been evaluated yet; run: make repro")
+    return found
 
 
-def summarise(rows: Iterable[str], seeds: Iterable[int], runs: Path = RUNS) -> dict[str, dict[str, dict]]:
+def summarise(found: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, dict]]:
     """``{row: {metric: {"mean", "std", "n"}}}`` over seeds; std is the sample's, None for one seed."""
-    seeds = list(seeds)
-    return {row: spread([run_metrics(row, seed, runs) for seed in seeds]) for row in rows}
+    return {row: spread(metrics) for row, metrics in found.items()}
 
 
 HEADLINE = (
     *(f"{kind}_{metric}" for kind in ("segm", "bbox") for metric in ("AP", "APr", "APc", "APf")),
     "fasa_adaptations",
     "fasa_groups",
-    "fasa_virtual_per_iteration",
+    "virtual_per_iteration",
 )
 
 

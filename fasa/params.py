@@ -73,6 +73,17 @@ class Table:
     resamples: int = at_least(1)
 
 
+@dataclass(frozen=True)
+class Cost:
+    """How the cost of a row is measured.
+
+    Args:
+        iterations: that are timed.
+    """
+
+    iterations: int = at_least(2)
+
+
 def check(params: dict[str, Any]) -> None:
     """Check all sections of params.yaml, the active profile's lifted to the top.
 
@@ -91,6 +102,7 @@ def check(params: dict[str, Any]) -> None:
         train=Schedule,
         rows=dict,
         table=Table,
+        cost=Cost,
         classification=Classification,
     )
     profile = params.get("profile")

@@ -1,15 +1,24 @@
+import json
 import math
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from mmdet.models.dense_heads import RPNHead
+from mmdet.models.layers import NormedLinear
+from mmdet.registry import MODELS
+from mmengine.dataset import InfiniteSampler
 from mmengine.optim import OptimWrapper
-from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
+from mmengine.runner import Runner
 
+from fasa.data.repeat_factors import repeat_factors
+from fasa.detection.adaptation import box_heads
 from fasa.errors import UserError
 from fasa.experiments import augmenter_metrics, class_means, detector_config, schedulers
-from fasa.rows import Row, Schedule
+from fasa.pipeline.project import lift, parse_yaml
+from fasa.rows import Row, Schedule, read_row
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,3 +87,105 @@ def test_unknown_profile_is_named(tmp_path, monkeypatch):
         UserError, match="there is no configs/lvis9/mask_rcnn.py, which profile 'lvis9' and its row ask for"
     ):
         detector_config("lvis9", Schedule(iterations=1, batch=1, lr=1), Row(), 0, tmp_path)
+
+
+PARAMS = lift(parse_yaml((ROOT / "params.yaml").read_text()), "embedded")
+
+
+@pytest.fixture(scope="module")
+def letters(tiny_glyphs, tmp_path_factory):
+    """The tiny data set with classes of every frequency, and these."""
+    root = shutil.copytree(tiny_glyphs, tmp_path_factory.mktemp("letters") / "glyphs")
+    train = root / "annotations" / "train.json"
+    annotations, frequencies = json.loads(train.read_text()), list("rcffcr")
+    for category, frequency in zip(annotations["categories"], frequencies, strict=True):
+        category["frequency"] = frequency
+    train.write_text(json.dumps(annotations))
+    return root, frequencies
+
+
+@pytest.fixture
+def row_config(letters, tmp_path, monkeypatch):
+    """Make the config of a row of the committed params.yaml, on the tiny data set."""
+    monkeypatch.chdir(ROOT)
+    schedule = Schedule(iterations=3, batch=2, lr=1e-3)
+
+    def make(name):
+        row = read_row(PARAMS["rows"], name)
+        return detector_config("embedded", schedule, row, 7, tmp_path / "work", data_root=letters[0])
+
+    return make
+
+
+@pytest.mark.parametrize("name", PARAMS["rows"])
+def test_every_row_of_the_committed_params_is_what_it_says(name, row_config, letters):
+    said = PARAMS["rows"][name]
+    cfg = row_config(name)
+    init_default_scope("mmdet")
+    model = MODELS.build(cfg.model)
+
+    data = cfg.train_dataloader
+    pipeline = ["LoadImageFromFile", "LoadAnnotations", "PackDetInputs"]
+    if said.get("instaboost"):
+        pipeline.insert(1, "CompatibleInstaBoost")
+    if said.get("nms_resampling"):
+        pipeline.append("KeepLabels")
+    assert [step["type"] for step in data.dataset.pipeline] == pipeline
+    assert "CompatibleInstaBoost" not in str(cfg.held_out_dataloader)
+    sampler = Runner.build_dataloader(data, seed=0).sampler
+    if "rfs" in said:
+        assert type(sampler).__name__ == "RepeatFactorSampler"
+        images = [sampler.dataset.get_cat_ids(i) for i in range(len(sampler.dataset))]
+        assert sampler.factors.tolist() == repeat_factors(images, 6, said["rfs"]["threshold"]).tolist()
+        assert sampler.rounding == said["rfs"]["rounding"]
+    else:
+        assert type(sampler) is InfiniteSampler
+
+    if said.get("nms_resampling"):
+        assert type(model.rpn_head).__name__ == "NMSResamplingRPNHead"
+        assert model.rpn_head.frequencies == letters[1]
+        assert model.rpn_head.thresholds == dict(r=0.9, c=0.8, f=0.7)
+    else:
+        assert type(model.rpn_head) is RPNHead
+    cascade = said.get("model") == "cascade_rcnn"
+    assert type(model).__name__ == ("CascadeRCNN" if cascade else "MaskRCNN")
+
+    heads, hooks = box_heads(model), {hook["type"]: hook for hook in cfg.get("custom_hooks", [])}
+    assert len(heads) == (3 if cascade else 1)
+    augmenter = said.get("augmenter")
+    for stage, head in enumerate(heads):
+        assert isinstance(head.fc_cls, NormedLinear) == (said.get("classifier") == "normed")
+        if isinstance(head.fc_cls, NormedLinear):
+            assert head.fc_cls.tempearture == 20
+        seesaw = said.get("loss") == "seesaw"
+        assert type(head.loss_cls).__name__ == ("SeesawLoss" if seesaw else "CrossEntropyLoss")
+        assert head.num_classes == 6 and head.fc_cls.out_features == (8 if seesaw else 7)
+        if seesaw:
+            assert (head.loss_cls.p, head.loss_cls.q, len(head.loss_cls.cum_samples)) == (0.8, 2.0, 7)
+        if augmenter is None:
+            assert head.augmenter is None
+            continue
+        assert type(head.augmenter).__name__ == augmenter["type"]
+        assert (head.augmenter.num_classes, head.augmenter.width) == (6, 256)
+        assert head.augmenter.seed == 7 + 1_000_000 * stage
+        for key, value in augmenter.items():
+            if key not in ("type", "groups", "bank", "initial"):
+                assert getattr(head.augmenter, key) == value, key
+        if "bank" in augmenter:
+            assert head.augmenter.bank.size == augmenter["bank"]
+    if augmenter:
+        adapts, changes = augmenter["type"] == "FASA", augmenter["type"].endswith("Transfer")
+        hook = hooks["AdaptationHook"]
+        assert (hook["every"], hook["signal"]) == (said.get("adapt_every"), said.get("signal", "loss"))
+        assert adapts == (hook["dataloader"] is not None)
+        if adapts:
+            assert hook["dataloader"].dataset.ann_file == "annotations/adapt.json"
+        assert cfg.find_unused_parameters == changes
+    wanted = dict(AdaptationHook=augmenter is not None, PhasesHook="phase" in (augmenter or {}))
+    assert hooks.keys() == {hook for hook, there in wanted.items() if there}
+
+
+def test_rows_of_the_committed_params_differ_in_their_configs(row_config):
+    """Or a key of one does nothing."""
+    configs = [row_config(name).to_dict() for name in PARAMS["rows"]]
+    assert not [one for i, one in enumerate(configs) if one in configs[:i]]

@@ -146,7 +146,7 @@ class CAMMixing(Augmenter):
         pool, entries, classes = self._pool(maps, labels)
         tail = self.counts[labels] < self.tail
         maps, labels = maps[tail], labels[tail]
-        available = self._confusing(labels)[:, classes]  # (T, L)
+        available = self.most_confusing(labels)[:, classes]  # (T, L)
         self.attempts += len(labels)
         self.found += available.any(1).sum()
         # Without replacement: the largest of random numbers, which are -1 where there is nothing to draw.
@@ -170,8 +170,8 @@ class CAMMixing(Augmenter):
         entries = self.bank.filled.flatten().nonzero().squeeze(1)
         return self.bank.values.flatten(0, 1), entries, entries // self.bank.size
 
-    def _confusing(self, labels: Tensor) -> Tensor:
-        # The most confusing head classes of each of `labels`, (T,), as a mask (T, K).
+    def most_confusing(self, labels: Tensor) -> Tensor:
+        """The most confusing head classes of each of `labels`, (T,), as a mask (T, K)."""
         softmax = self.confusion[labels].masked_fill(self.counts < self.tail, -1)
         value, most = softmax.topk(min(self.confusing, self.num_classes), dim=1)
         return torch.zeros_like(softmax, dtype=torch.bool).scatter_(1, most, value >= 0)

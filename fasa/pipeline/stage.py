@@ -25,7 +25,8 @@ def read_inputs(stage: str) -> Inputs:
 
     inputs = Inputs({}, {})
     try:
-        with Repo() as repo:
+        # dvc gives its lock up while a stage runs; another one beside it may be writing dvc.lock right now.
+        with Repo(_wait_for_lock=True) as repo, repo.lock:
             for dep in repo.stage.collect(stage)[0].deps:
                 if isinstance(dep, ParamsDependency):
                     inputs.params.update(dep.get_hash().value)

@@ -88,6 +88,39 @@ def rows_by_frequency(runs: dict[str, list[dict[str, float]]], kind: str = "segm
     return figure
 
 
+def margin_sensitivity(margins: dict[float, list[dict[str, float]]]) -> Figure:
+    """AP over the angular margin (appendix F, Liu et al.): lines are means over seeds, dots the seeds.
+
+    Args:
+        margins: the metrics of each seed at each margin.
+    """
+    figure, axes = plt.subplots()
+    for i, (metric, label) in enumerate({"AP": "all", **METRICS}.items()):
+        values = [[seed.get(f"segm_{metric}", np.nan) for seed in seeds] for seeds in margins.values()]
+        axes.plot(list(margins), [np.mean(seeds) for seeds in values], color=f"C{i}", label=label)
+        for margin, seeds in zip(margins, values, strict=True):
+            axes.plot([margin] * len(seeds), seeds, "o", markersize=4, color=f"C{i}")
+    axes.set(xlabel="angular margin $m_a$ [rad]", ylabel="mask AP on val [%]", ylim=(0, None))
+    axes.legend(title="classes")
+    return figure
+
+
+def partner_shares(shares: dict[int, tuple[float, float]]) -> Figure:
+    """How often a tail class meets a confusing class in its batch (appendix F, Chu et al.).
+
+    Args:
+        shares: for each batch size, those of `remarks.partner_shares`.
+    """
+    figure, axes = plt.subplots()
+    for i, label in enumerate(("at least one", "all three")):
+        axes.plot(list(shares), [100 * both[i] for both in shares.values()], "o-", color=f"C{i}", label=label)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(shares), shares)
+    axes.set(xlabel="images in a batch", ylabel="tail classes of a batch [%]", ylim=(0, 100))
+    axes.legend(title="confusing classes in it")
+    return figure
+
+
 def tide_errors(runs: dict[str, list[dict[str, float]]], kind: str = "segm") -> Figure:
     """What AP50 would gain without each type of TIDE's errors, as bars (Bolya et al., 2020; Table 1).
 

@@ -64,7 +64,11 @@ def appendix(name: str, summary: dict, columns: list[str] | None = None) -> str:
 def section(name: str, summary: dict) -> str:
     """A table of the appendix under its title, as a file of its own."""
     table = definition(name)
-    paper = f"; in brackets the paper's on {table.get('paper_set', 'LVIS v1')}" if table["paper"] else ""
+    paper = (
+        f"; in brackets the paper's on {table.get('paper_set', 'LVIS v1')}"
+        if table["paper"].keys() & summary.keys()
+        else ""
+    )
     note = f"Mean ± standard deviation over n seeds{paper}. {table.get('note', '')}".rstrip()
     return f"## {table['title']}\n\n{note}\n\n{appendix(name, summary)}\n"
 

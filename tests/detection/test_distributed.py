@@ -4,10 +4,20 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
 from torch.testing import assert_close
 
-from fasa.experiments import held_out
+from fasa.experiments import detector_config, held_out
+from fasa.rows import Row, Schedule
+
+ROWS = dict(
+    fasa=dict(augmenter=dict(type="FASA", prob_scale=4), adapt_every=2, iterations=6),
+    smote=dict(augmenter=dict(type="SMOTE", k=2)),
+    angular=dict(augmenter=dict(type="AngularTransfer", tail=9)),
+    transfer=dict(augmenter=dict(type="FeatureTransfer", phase=2, tail=9)),
+    cascade=dict(augmenter=dict(type="FASA", prob_scale=4), adapt_every=2, model="cascade_rcnn"),
+)
 
 RUN = """
 import os, sys, torch
@@ -20,40 +30,71 @@ from mmengine.runner import Runner
 torch.set_num_threads(1)
 # mmengine's own ways of starting processes and of wrapping a model ask for a GPU
 torch.distributed.init_process_group("gloo")
-cfg = Config.fromfile(sys.argv[1])
 init_default_scope("mmdet")
-model = MMDistributedDataParallel(module=MODELS.build(cfg.model))
 names = "default_scope work_dir train_dataloader train_cfg optim_wrapper custom_hooks randomness"
-runner = Runner(model=model, launcher="pytorch", cfg=cfg, **{name: cfg.get(name) for name in names.split()})
-runner.train()
-head = runner.model.module.roi_head.bbox_head
-(history,) = [hook.history for hook in runner.hooks if hasattr(hook, "history")]
-result = dict(state=head.augmenter.state_dict(), fc=head.fc_cls.weight.detach(), history=history)
-torch.save(result, f"{sys.argv[2]}/{os.environ['RANK']}.pth")
+for row in sys.argv[2:]:
+    cfg = Config.fromfile(f"{sys.argv[1]}/{row}_row.py")
+    unused = cfg.get("find_unused_parameters", False)
+    model = MMDistributedDataParallel(module=MODELS.build(cfg.model), find_unused_parameters=unused)
+    settings = {name: cfg.get(name) for name in names.split()}
+    runner = Runner(model=model, launcher="pytorch", cfg=cfg, experiment_name=row, **settings)
+    runner.train()
+    history = [hook.history for hook in runner.hooks if hasattr(hook, "history")]
+    weights = {name: value.detach() for name, value in runner.model.module.named_parameters()}
+    result = dict(state=runner.model.module.state_dict(), weights=weights, history=history[0])
+    torch.save(result, f"{sys.argv[1]}/{row}-{os.environ['RANK']}.pth")
 """
 
 
-def test_ranks_hold_the_same_state_and_draw_on_their_own(config, tmp_path):
-    cfg = config(dict(type="FASA", prob_scale=4), adapt_every=2, iterations=6)
-    cfg.dump(tmp_path / "config.py")
-    (tmp_path / "run.py").write_text(RUN)
+@pytest.fixture(scope="module")
+def ranks(tiny_glyphs, tmp_path_factory):
+    """What both ranks hold after the training of each row; one start of processes for all."""
+    folder = tmp_path_factory.mktemp("ranks")
+    for name, settings in ROWS.items():
+        iterations = settings.get("iterations", 4)
+        row = Row(**{key: value for key, value in settings.items() if key != "iterations"})
+        schedule, work_dir = Schedule(iterations=iterations, batch=2, lr=1e-3), folder / name
+        cfg = detector_config("embedded", schedule, row, 0, work_dir, data_root=tiny_glyphs)
+        cfg.dump(folder / f"{name}_row.py")  # not fasa.py, which would hide the package
+    (folder / "run.py").write_text(RUN)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     environment = os.environ | dict(PYTHONPATH=os.getcwd(), OMP_NUM_THREADS="1")
     done = subprocess.run(
-        [*command, tmp_path / "run.py", tmp_path / "config.py", tmp_path],
-        env=environment,
-        capture_output=True,
-        text=True,
+        [*command, folder / "run.py", folder, *ROWS], env=environment, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    ranks = [torch.load(tmp_path / f"{rank}.pth", weights_only=True) for rank in range(2)]
-    for name, value in ranks[0]["state"].items():
-        if name != "drawn":
-            assert_close(value, ranks[1]["state"][name], rtol=0, atol=0, equal_nan=True)
-    assert ranks[0]["state"]["adaptations"] == 3
-    assert ranks[0]["state"]["drawn"].tolist() != ranks[1]["state"]["drawn"].tolist()
-    assert torch.equal(ranks[0]["fc"], ranks[1]["fc"])
-    assert ranks[0]["history"][-1]["probability"] == ranks[1]["history"][-1]["probability"]
+    assert done.returncode == 0, done.stderr[-9000:]
+    return {
+        row: [torch.load(folder / f"{row}-{rank}.pth", weights_only=True) for rank in range(2)]
+        for row in ROWS
+    }
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_ranks_train_the_same_weights(ranks, row):
+    first, second = (one["weights"] for one in ranks[row])
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    iterations = [value for name, value in ranks[row][0]["state"].items() if name.endswith(".iteration")]
+    assert len(iterations) == (3 if row == "cascade" else 1)
+    assert set(map(int, iterations)) == {ROWS[row].get("iterations", 4)}
+
+
+@pytest.mark.parametrize("row", ["fasa", "cascade"])
+def test_ranks_hold_the_same_state_and_draw_on_their_own(ranks, row):
+    first, second = ranks[row]
+    augmenters = {name for name in first["state"] if ".augmenter." in name}
+    for name in augmenters:
+        if not name.endswith(".drawn"):
+            assert_close(first["state"][name], second["state"][name], rtol=0, atol=0, equal_nan=True)
+    passes = [int(first["state"][name]) for name in augmenters if name.endswith(".adaptations")]
+    assert passes == ([3] if row == "fasa" else [2] * 3)
+    drawn = [
+        [one["state"][name].tolist() for name in sorted(augmenters) if name.endswith(".drawn")]
+        for one in (first, second)
+    ]
+    assert drawn[0] != drawn[1]
+    probabilities = [[step["probability"] for step in one["history"]] for one in (first, second)]
+    assert probabilities[0] == probabilities[1] and len(probabilities[0]) == sum(passes)
 
 
 MEASURE = """

@@ -1,0 +1,99 @@
+"""What a row costs: seconds of an iteration and of an adaptation pass, memory, bytes of state (Table 5)."""
+
+import multiprocessing
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+
+from fasa.rows import Row, Schedule, read_row
+from fasa.sections import strict
+
+SETTLING = 5  # iterations that are not counted: caches fill
+
+
+def variants(name: str, row: Row) -> dict[str, Row]:
+    """The rows to measure for one: itself, or one for each stage where it trains in two (appendix F, Yin)."""
+    if not (row.augmenter and row.augmenter.get("phase")):
+        return {name: row}
+    forever = 1_000_000
+    return {
+        f"{name}, features frozen": replace(row, augmenter=row.augmenter | dict(phase=forever)),
+        f"{name}, classifier frozen": replace(row, augmenter=row.augmenter | dict(phase=1)),
+    }
+
+
+def measure(
+    profile: str,
+    schedule: dict,
+    rows: dict,
+    row: str,
+    threads: int,
+    iterations: int,
+    warmup: Path,
+    work: Path,
+) -> dict[str, dict[str, float]]:
+    """Train a row for some iterations, each variant in a process of its own.
+
+    Args:
+        schedule: the section `train` of params.yaml.
+        iterations: that are counted.
+        warmup: the shared checkpoint; a row with another network starts from random weights.
+
+    Returns:
+        For each variant seconds and seconds_std of an iteration; pass_seconds of an adaptation pass, where
+        there are any; state, the MB that the augmenter keeps; memory_gb, the peak, on a GPU of what is
+        allocated there; growth, the MB that memory grew by over the second half of the iterations.
+    """
+    schedule = replace(strict(Schedule, schedule, "train"), iterations=SETTLING + iterations)
+    measured = {}
+    for i, (name, settings) in enumerate(variants(row, read_row(rows, row)).items()):
+        # A new process: the peak of memory is that of a process.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            arguments = (profile, schedule, settings, threads, warmup, work / f"{row}-{i}")
+            measured[name] = pool.submit(_measure, *arguments).result()
+    return measured
+
+
+def _measure(
+    profile: str, schedule: Schedule, row: Row, threads: int, warmup: Path, work: Path
+) -> dict[str, float]:
+    from mmengine.runner import Runner
+
+    from fasa.detection.adaptation import box_heads, class_losses
+    from fasa.detection.clock import ClockHook
+    from fasa.detection.training import train
+    from fasa.experiments import detector_config, held_out
+
+    torch.set_num_threads(threads)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # as in `experiments`
+    cfg = detector_config(profile, schedule, replace(row, adapt_every=None), 0, work)
+    cfg.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="ClockHook")]
+    cfg.default_hooks.checkpoint.every = schedule.iterations + 1
+    runner = train(cfg, warmup if row.shares_warmup else None)
+    (clock,) = (hook for hook in runner.hooks if isinstance(hook, ClockHook))
+    seconds = [b - a for a, b in zip(clock.times[SETTLING - 1 :], clock.times[SETTLING:], strict=False)]
+    half = SETTLING + len(seconds) // 2
+    kept = [head.augmenter for head in box_heads(runner.model) if head.augmenter]
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if torch.cuda.is_available()
+        else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # Linux counts in KiB
+    )
+    measured = dict(
+        seconds=mean(seconds),
+        seconds_std=stdev(seconds),
+        state=sum(t.numel() * t.element_size() for one in kept for t in one.state_dict().values()) / 1e6,
+        memory_gb=peak / 1e9,
+        growth=(clock.memory[-1] - clock.memory[half]) / 1e6,
+    )
+    if row.adapt_every:
+        loader = Runner.build_dataloader(held_out(cfg, "adapt"), seed=0)
+        start = time.perf_counter()
+        class_losses(runner.model, loader)
+        measured["pass_seconds"] = time.perf_counter() - start
+    return measured

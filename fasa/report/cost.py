@@ -1,0 +1,24 @@
+"""Table 5: what each row costs."""
+
+from fasa.report.tables import definition, markdown
+
+
+def section(measured: dict[str, dict[str, float]]) -> str:
+    """Seconds of an iteration, memory and state of each row, the paper's on 8 V100s in brackets, in Markdown.
+
+    Args:
+        measured: as from `fasa.cost.measure`; the row that the others are compared to is the first.
+    """
+    table = definition("table5")
+    base = next(iter(measured.values()))["seconds"]
+    body = []
+    for name, one in measured.items():
+        time = f"{one['seconds']:.3f} ± {one['seconds_std']:.3f}"
+        memory = f"{one['memory_gb']:.2f}"
+        if name in table["paper"]:
+            seconds, deviation, gigabytes = table["paper"][name]
+            time, memory = f"{time} ({seconds} ± {deviation})", f"{memory} ({gigabytes})"
+        passes = f"{one['pass_seconds']:.1f}" if "pass_seconds" in one else "-"
+        more = f"{100 * (one['seconds'] / base - 1):+.1f}%"
+        body.append([name, time, more, memory, f"{one['growth']:+.1f}", f"{one['state']:.2f}", passes])
+    return f"## {table['title']}\n\n{table['note']}\n\n{markdown(table['columns'], body)}\n"

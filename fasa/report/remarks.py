@@ -119,6 +119,6 @@ def section(
 
 {stages}
 
-Each stage trains a part of the network only, so the iterations of both are needed for what plain training does
-in one. Its encoder makes it another network: the warm-up, which other rows share, is its own.
+Each stage trains a part of the network only: the iterations of both are needed for what plain training does in
+one. Its encoder makes it another network: the warm-up, which other rows share, is its own.
 """

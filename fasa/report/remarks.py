@@ -73,13 +73,17 @@ def partner_shares(
 
 
 def section(
-    margins: dict[float, list[dict]], shares: dict[int, tuple[float, float]], measured: dict[str, dict]
+    margins: dict[float, list[dict]],
+    shares: dict[int, tuple[float, float]],
+    repeats: dict[float, dict[str, float]],
+    measured: dict[str, dict],
 ) -> str:
     """All of it in Markdown.
 
     Args:
         margins: as from `margins`.
         shares: `partner_shares` of each batch size.
+        repeats: the mean repeat factor of each frequency group at each threshold.
         measured: as from `fasa.cost.measure`.
     """
     names = ["segm_AP", "segm_APr", "segm_APc", "segm_APf"]
@@ -98,6 +102,10 @@ def section(
         [str(size), f"{100 * some:.0f}%", f"{100 * every:.0f}%"] for size, (some, every) in shares.items()
     ]
     partners = markdown(["images in a batch", "one confusing class", "all three"], body)
+    body = [
+        [f"{threshold:g}", *(f"{mine[group]:.2f}" for group in "rcf")] for threshold, mine in repeats.items()
+    ]
+    factors = markdown(["threshold", "rare", "common", "frequent"], body)
     plain = measured["mask_rcnn"]["seconds"]
     body = [
         [name, f"{one['seconds']:.3f}", f"{100 * (one['seconds'] / plain - 1):+.0f}%"]
@@ -115,10 +123,14 @@ def section(
 
 {partners}
 
+## RFS: the mean factor by which images of a class are repeated
+
+{factors}
+
 ## Feature transfer: the time of its two stages
 
 {stages}
 
-Each stage trains a part of the network only: the iterations of both are needed for what plain training does in
-one. Its encoder makes it another network: the warm-up, which other rows share, is its own.
+A stage trains a part of the network only, so it takes the iterations of both to do what plain training does.
+Its encoder makes it another network: the warm-up, which other rows share, is its own.
 """

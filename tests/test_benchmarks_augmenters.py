@@ -67,5 +67,5 @@ def test_ratio_is_of_medians():
     found = dict(ours=[1.0, 2.0, 9.0], loop=[30.0, 50.0, 40.0], scoring=[0.5] * 3, virtual=[7, 7, 7])
     line, ratio = run.row("X", found, 2e-16)
     assert ratio == 20
-    cells = ["X", "2.00 (1.50 to 5.50)", "40.0 (35.0 to 45.0)", "20x", "7", "0.500 (0.500 to 0.500)", "2e-16"]
+    cells = ["X", "2.00 (1.50 to 5.50)", "40.0 (35.0 to 45.0)", "20x", "7", "0.50 (0.50 to 0.50)", "2e-16"]
     assert line == f"| {' | '.join(cells)} |"

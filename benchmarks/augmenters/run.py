@@ -27,7 +27,7 @@ from fasa.augmenter import Augmenter, Virtual, virtual_loss
 
 MAP = 256, 7, 7  # of a RoI, as in Mask R-CNN
 CHECKED = 2  # steps
-TOLERANCE = 1e-6  # in float64, relative to the largest value; momentum 0.1 is one of float32 there
+TOLERANCE = 1e-5  # relative to the largest value; in float64, but ours takes its momentum 0.1 in float32
 AIMS = 30, 0.01  # FASA's step: times as fast as its loop, share of an iteration
 UNTIMED = 5  # iterations, while things warm up
 
@@ -191,7 +191,8 @@ def row(name: str, found: dict[str, list[float]], worst: float) -> tuple[str, fl
 def spread(values: list[float]) -> str:
     """Median and quartiles."""
     low, median, high = np.percentile(values, [25, 50, 75])
-    return f"{median:#.3g} ({low:#.3g} to {high:#.3g})"
+    digits = sum(median < bound for bound in (100, 10))  # of three that count
+    return f"{median:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
 def iterations(n: int, threads: int, augmenter: dict | None) -> tuple[list[float], list[float], float]:
@@ -256,7 +257,7 @@ def machine(sizes: argparse.Namespace) -> str:
     describe = ["git", "describe", "--always", "--dirty"]
     commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
     return (
-        f"{cpu}, {cores} cores, {sizes.threads} threads used, load average {load:.1f} at the start; "
+        f"{cpu}, {cores} cores, threads used: {sizes.threads}, load average {load:.1f} at the start; "
         f"Python {platform.python_version()}, PyTorch {torch.__version__}, fasa {commit}. "
         f"K = {sizes.classes:,}, D = {sizes.width:,}, {sizes.positives} positives, {sizes.repeats} repeats."
     )
@@ -281,10 +282,10 @@ def main(arguments: list[str] | None = None) -> int:
         line, ratios[name] = row(name, measure(contender, sizes), worst)
         lines.append(line)
     lines += ["", f"All agree to {TOLERANCE:g}." if fine else f"**DIFFER** by more than {TOLERANCE:g}."]
-    lines += [aim(f"FASA's step at least {AIMS[0]} times as fast as the loop", ratios["FASA"] >= AIMS[0])]
+    lines += ["", aim(f"FASA's step at least {AIMS[0]} times as fast as the loop", ratios["FASA"] >= AIMS[0])]
     if not sizes.no_iteration:
         text, share = iteration_lines(sizes.iterations, sizes.threads)
-        lines += ["", text, aim(f"under {AIMS[1]:.0%} of an iteration", share < AIMS[1])]
+        lines += ["", text, "", aim(f"under {AIMS[1]:.0%} of an iteration", share < AIMS[1])]
     text = "\n".join(lines)
     print(text)
     if sizes.out:

@@ -24,7 +24,7 @@ def test_loop_equals_method_in_all_it_returns_and_in_its_state(name):
     ours, loop, head = run.prepare(contender, SIZES, torch.float64)
     assert type(ours) is contender.ours is not type(loop)
     for seed in range(3):
-        batch = run.draw(SIZES, seed, ours.needs_maps, torch.float64)
+        batch = run.draw(SIZES, seed, ours.needs_maps, torch.float64, contender.distinct)
         (expected, virtual), (found, _) = (run.step(one, head, batch) for one in (ours, loop))
         assert (len(virtual.labels) > 0) == (name != "AngularTransfer")
         for a, b in zip(found, expected, strict=True):

@@ -52,33 +52,22 @@ def stacked(features: list[Tensor], labels: list[int], like: Virtual) -> Virtual
 
 
 class FASALoop(FASA):
-    """Every class is looked at, in the batch or not, as the released code does."""
+    """One class of the batch, then one class that is drawn, at a time, as in the released code."""
 
     @torch.no_grad()
     def observe(self, z, labels, maps=None, head=None):
-        for c in range(self.num_classes):
-            mine = z[labels == c]
-            if len(mine):
-                update(self.moments, c, mine)
+        for c in labels.unique():
+            rows = torch.nonzero(labels == c).squeeze(1)
+            update(self.moments, int(c), z[rows])
 
     @torch.no_grad()
     def virtual(self, z, labels, maps=None, head=None):
-        generator, moments, chosen = self.generator(), self.moments, []
-        for c in range(self.num_classes):
-            if torch.rand((), generator=generator) < self.probability[c] and moments.seen[c]:
-                chosen.append(c)
+        generator, moments = self.generator(), self.moments
+        chance = torch.rand(self.num_classes, generator=generator)
+        chosen = [int(c) for c in torch.where(chance < self.probability)[0] if moments.seen[c]]
         noise = torch.randn(len(chosen), self.width, generator=generator)
         made = [moments.mean[c] + moments.var[c].sqrt() * eps for c, eps in zip(chosen, noise, strict=True)]
         return stacked(made, chosen, self.nothing(z))
-
-
-class FASAPresentLoop(FASALoop):
-    """The same, but statistics look only at the classes in the batch."""
-
-    @torch.no_grad()
-    def observe(self, z, labels, maps=None, head=None):
-        for c in labels.unique().tolist():
-            update(self.moments, c, z[labels == c])
 
 
 class SMOTELoop(SMOTE):

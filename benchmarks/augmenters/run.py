@@ -39,6 +39,7 @@ class Contender(NamedTuple):
     options: dict = {}
     filling: int = 10  # steps that fill the state, banks above all
     share: float = 1.0  # of the repeats
+    distinct: bool = False  # whether every positive is of another class
 
     @property
     def ours(self) -> type[Augmenter]:
@@ -55,7 +56,7 @@ class Contender(NamedTuple):
 SCALE = dict(prob_scale=16)  # as in params.yaml
 CONTENDERS = {
     "FASA": Contender(loops.FASALoop, SCALE),
-    "FASA, loop over the batch's classes": Contender(loops.FASAPresentLoop, SCALE),
+    "FASA, every positive of another class": Contender(loops.FASALoop, SCALE, distinct=True),
     "SMOTE": Contender(loops.SMOTELoop),
     "MoEx": Contender(loops.MoExLoop),
     "MoEx at map": Contender(loops.MoExLoop, dict(at="map")),
@@ -87,13 +88,21 @@ class Head(nn.Module):
         return self.fc_cls(self.shared(maps))
 
 
-def draw(sizes: argparse.Namespace, seed: int, maps: bool, dtype: torch.dtype) -> Batch:
-    """Objects of classes from a Zipf tail, one to eight proposals of each; three quarters are background."""
+def draw(
+    sizes: argparse.Namespace, seed: int, maps: bool, dtype: torch.dtype, distinct: bool = False
+) -> Batch:
+    """Objects of classes from a Zipf tail, one to eight proposals of each; three quarters are background.
+
+    Args:
+        distinct: every positive is of another class instead, as far as there are classes.
+    """
     generator = torch.Generator().manual_seed(seed)
     zipf = 1 / torch.arange(1, sizes.classes + 1)
     objects = zipf.multinomial(sizes.positives, replacement=True, generator=generator)
     proposals = torch.randint(1, 9, objects.shape, generator=generator)
     labels = objects.repeat_interleave(proposals)[: sizes.positives]
+    if distinct:
+        labels = torch.randperm(sizes.classes, generator=generator)[: sizes.positives]
     return _batch(sizes, F.pad(labels, (0, 3 * len(labels)), value=sizes.classes), generator, maps, dtype)
 
 
@@ -145,7 +154,7 @@ def disagreement(contender: Contender, sizes: argparse.Namespace) -> float:
     ours, loop, head = prepare(contender, sizes, torch.float64)
     worst = 0.0
     for seed in range(CHECKED):
-        batch = draw(sizes, 1000 + seed, ours.needs_maps, torch.float64)
+        batch = draw(sizes, 1000 + seed, ours.needs_maps, torch.float64, contender.distinct)
         a, b = ([*step(one, head, batch)[0], *one.state_dict().values()] for one in (ours, loop))
         worst = max(worst, *(_difference(x, y) for x, y in zip(a, b, strict=True)))
     return worst
@@ -163,7 +172,7 @@ def measure(contender: Contender, sizes: argparse.Namespace) -> dict[str, list[f
     ours, loop, head = prepare(contender, sizes, torch.float32)
     found = dict(ours=[], loop=[], scoring=[], virtual=[])
     for repeat in range(max(3, round(contender.share * sizes.repeats)) + 1):
-        batch = draw(sizes, 2000 + repeat, ours.needs_maps, torch.float32)
+        batch = draw(sizes, 2000 + repeat, ours.needs_maps, torch.float32, contender.distinct)
         for name in ("ours", "loop") if repeat % 2 else ("loop", "ours"):
             time_, (_, virtual) = timed(step, ours if name == "ours" else loop, head, batch)
             found[name].append(time_)

@@ -71,3 +71,39 @@ def test_scenes_and_group_map_draw(tiny_glyphs):
         np.random.default_rng(0).normal(size=(3, 2)), np.array([0, 0, 1]), ["a", "b", "c"], "rcf"
     )
     assert "2 groups of 3 classes, the largest of 2, 1 classes alone" in figure.axes[0].get_title()
+
+
+def test_rows_by_frequency_show_each_seed_and_the_mean():
+    runs = dict(
+        plain=[
+            dict(segm_APr=1.0, segm_APc=2.0, segm_APf=3.0),
+            dict(segm_APr=3.0, segm_APc=2.0, segm_APf=3.0),
+        ],
+        other=[dict(segm_APr=5.0, segm_APc=2.0)],
+    )
+    figure = figures.rows_by_frequency(runs)
+    rare = figure.axes[0]
+    assert [text.get_text() for text in rare.get_yticklabels()] == ["plain", "other"]
+    seeds, mean, line, other, _ = rare.lines
+    assert (
+        seeds.get_xdata().tolist() == [1, 3]
+        and list(mean.get_xdata()) == [2]
+        and set(line.get_xdata()) == {2}
+    )
+    assert other.get_xdata().tolist() == [5] and other.get_ydata().tolist() == [1]
+    assert [axes.get_title() for axes in figure.axes] == ["rare", "common", "frequent"]
+
+
+def test_margins_are_lines_over_their_values():
+    figure = figures.margin_sensitivity(
+        {0.0: [dict(segm_AP=10.0)], 0.5: [dict(segm_AP=2.0), dict(segm_AP=4.0)]}
+    )
+    line = figure.axes[0].lines[0]
+    assert list(line.get_xdata()) == [0.0, 0.5] and list(line.get_ydata()) == [10.0, 3.0]
+
+
+def test_partners_are_shown_in_percent():
+    figure = figures.partner_shares({1: (0.25, 0.0), 8: (0.5, 0.125)})
+    some, every = figure.axes[0].lines
+    assert list(some.get_ydata()) == [25, 50] and list(every.get_ydata()) == [0, 12.5]
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["1", "8"]

@@ -67,17 +67,24 @@ class SMOTE(Augmenter):
     @torch.no_grad()
     def virtual(self, z: Tensor, labels: Tensor, maps=None, head=None) -> Virtual:
         """One virtual sample, float32, for each embedding that has a neighbour."""
-        z = z.to(self.bank.values.dtype)
-        entries, usable = self.bank.values[labels], self.bank.filled[labels]  # (P, B, D), (P, B)
+        z, usable = z.to(self.bank.values.dtype), self.bank.filled[labels]  # (P, D), (P, B)
         classes, rows = one_of_each(labels, self.num_classes, self.iteration)
         usable[rows, (self.bank.pushed[classes] - 1) % self.bank.size] = False  # what `observe` took: itself
-        # Not a matrix product: autocast would run it in half precision.
-        similarity = F.cosine_similarity(z[:, None], entries, dim=2).masked_fill(~usable, -torch.inf)
+        similarity = self._similarity(z, labels).masked_fill(~usable, -torch.inf)
         nearest = similarity.topk(min(self.k, self.bank.size), dim=1).indices  # (P, k), usable ones first
         neighbours = usable.sum(1).clamp(max=self.k)
         which, lam = torch.rand(2, len(z), device=z.device, generator=self.generator())
         slot = nearest.gather(1, (which * neighbours).long()[:, None]).squeeze(1)
         lam = (1 - lam)[:, None].to(z.dtype)  # rand is in [0, 1)
-        features = lam * z + (1 - lam) * entries[torch.arange(len(z), device=z.device), slot]
+        features = lam * z + (1 - lam) * self.bank.values[labels, slot]
         found = neighbours > 0
         return Virtual(features[found], labels[found], torch.ones_like(features[found, 0]))
+
+    def _similarity(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Cosine of each embedding and each entry of its class, (P, B); an entry is copied once a class."""
+        present, row = labels.unique(return_inverse=True)
+        entries = F.normalize(self.bank.values[present], dim=2, eps=1e-8)  # (U, B, D)
+        with torch.autocast(z.device.type, enabled=False):  # which neighbour is nearest hangs on digits
+            cosine = F.normalize(z, eps=1e-8) @ entries.flatten(0, 1).T
+        rows = torch.arange(len(z), device=z.device)
+        return cosine.view(len(z), len(present), self.bank.size)[rows, row]

@@ -1,5 +1,6 @@
 """What of the code a row depends on, in a copy of what `fasa.sources` reads."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -56,15 +57,20 @@ USED = dict(
 OUT = Path("build", "sources")
 
 
+CLASSIFIERS = dict(
+    ce=dict(), ce_fasa=dict(augmenter=dict(type="FASA")), ce_smote=dict(augmenter=dict(type="SMOTE"))
+)
+
+
 def set_rows(rows: dict) -> None:
-    text = "".join(f"    {name}: {row!r}\n" for name, row in rows.items())
-    Path("params.yaml").write_text("profile: embedded\nembedded:\n  rows:\n" + text.replace("True", "true"))
+    profile = dict(rows=rows, classification=dict(rows=CLASSIFIERS))
+    Path("params.yaml").write_text(json.dumps(dict(profile="embedded", embedded=profile)))  # YAML too
 
 
-def written() -> dict[str, str]:
+def written(out: Path = OUT) -> dict[str, str]:
     """The text of each row, as `fasa.sources` writes it."""
     assert sources.main() == 0
-    return {file.stem: file.read_text() for file in OUT.iterdir()}
+    return {file.stem: file.read_text() for file in out.glob("*.py")}
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +99,13 @@ def test_an_edit_changes_the_rows_that_use_the_file(file):
     after = written()
     changed = {name for name in before if before[name] != after[name]}
     assert changed == (set(ROWS) if file == CONFIG else {name for name, used in USED.items() if file in used})
+
+
+def test_a_classification_row_has_the_files_of_its_method():
+    texts = written(OUT / "classify")
+    assert texts.keys() == CLASSIFIERS.keys() and texts["ce"] == texts["ce_fasa"] == ""
+    smote = Path("fasa/baselines/smote.py").read_text(), Path("fasa/baselines/bank.py").read_text()
+    assert all(text in texts["ce_smote"] for text in smote)
 
 
 def test_every_method_has_a_row_here():

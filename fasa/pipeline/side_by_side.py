@@ -66,10 +66,12 @@ def main() -> int:
     """Run what is asked for; what has begun when a stage fails is brought to its end."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("patterns", nargs="+", metavar="PATTERN")
-    parser.add_argument("-j", "--jobs", type=int, help="at the same time (default: one for each core)")
+    parser.add_argument("-j", "--jobs", type=int, help="at the same time (default: as many as cores allow)")
     arguments = parser.parse_args()
+    if arguments.jobs is not None and arguments.jobs < 1:
+        parser.error("--jobs must be at least 1")
     try:
-        jobs = arguments.jobs or max(1, len(os.sched_getaffinity(0)) // load_params()["threads"])
+        jobs = arguments.jobs or max(1, len(os.sched_getaffinity(0)) // load_params().get("threads", 1))
         stop = threading.Event()
         for wave in waves(dvc("stage", "list", "--name-only").split(), arguments.patterns):
             outdated = json.loads(dvc("status", "--json", *wave))

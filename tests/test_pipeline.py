@@ -46,6 +46,7 @@ TINY = {
     "n_max: 100": "n_max: 8",
     "ratio: 100\n          adapt: 10\n          test: 20": "ratio: 4\n          adapt: 2\n          test: 2",
     "data: {}": "data: {n_max: 10, ratio: 5, adapt: 2, test: 2}",
+    "epochs: 30": "epochs: 2",
     "epochs: 40": "epochs: 2",
     "warmup: 10": "warmup: 1",
 }

@@ -55,7 +55,7 @@ def partner_shares(
 
     Returns:
         Of the tail classes in a batch, the mean share that meets one of its confusing classes there, and
-        the share that meets all of them; NaN where no batch holds a tail class.
+        the share that meets all of them; NaN where no batch holds a tail class with confusing ones.
     """
     holds = np.zeros((len(images), len(tail)), dtype=bool)
     for i, classes in enumerate(images):
@@ -64,7 +64,7 @@ def partner_shares(
     some = every = total = 0
     for _ in range(batches):
         there = holds[rng.choice(len(images), batch, replace=False)].any(0)
-        wanted = confusing[there & tail]
+        wanted = confusing[there & tail & confusing.any(1)]
         met = (wanted & there).sum(1)
         some += (met > 0).sum()
         every += (met == wanted.sum(1)).sum()
@@ -86,25 +86,15 @@ def section(
         repeats: the mean repeat factor of each frequency group at each threshold.
         measured: as from `fasa.cost.measure`.
     """
-    names = ["segm_AP", "segm_APr", "segm_APc", "segm_APf"]
-    body = [
-        [
-            f"{margin:g}",
-            *(f"{mean(seed.get(name, np.nan) for seed in seeds):.1f}" for name in names),
-            str(len(seeds)),
-        ]
-        for margin, seeds in margins.items()
-    ]
-    sensitivity = markdown(
-        ["m_a", *(name.replace("segm", "mask").replace("_", " ") for name in names), "n"], body
-    )
-    body = [
-        [str(size), f"{100 * some:.0f}%", f"{100 * every:.0f}%"] for size, (some, every) in shares.items()
-    ]
-    partners = markdown(["images in a batch", "one confusing class", "all three"], body)
-    body = [
-        [f"{threshold:g}", *(f"{mine[group]:.2f}" for group in "rcf")] for threshold, mine in repeats.items()
-    ]
+    metrics = {f"segm_{name}": f"mask {name}" for name in ("AP", "APr", "APc", "APf")}
+    body = []
+    for margin, seeds in margins.items():
+        means = [_cell(mean(seed.get(metric, np.nan) for seed in seeds), 1) for metric in metrics]
+        body.append([f"{margin:g}", *means, str(len(seeds))])
+    sensitivity = markdown(["m_a", *metrics.values(), "n"], body)
+    body = [[str(size), *(_cell(100 * share, 0) for share in both)] for size, both in shares.items()]
+    partners = markdown(["images in a batch", "one confusing class, %", "all three, %"], body)
+    body = [[f"{threshold:g}", *(_cell(mine[g], 2) for g in "rcf")] for threshold, mine in repeats.items()]
     factors = markdown(["threshold", "rare", "common", "frequent"], body)
     plain = measured["mask_rcnn"]["seconds"]
     body = [
@@ -134,3 +124,7 @@ def section(
 A stage trains a part of the network only, so it takes the iterations of both to do what plain training does.
 Its encoder makes it another network: the warm-up, which other rows share, is its own.
 """
+
+
+def _cell(value: float, digits: int) -> str:
+    return "-" if np.isnan(value) else f"{value:.{digits}f}"

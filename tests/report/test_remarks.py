@@ -43,5 +43,5 @@ def test_section_holds_what_was_measured():
     repeats = {0.07: dict(r=4.125, c=2.0, f=1.0)}
     text = remarks.section(margins, {8: (0.25, 0.125)}, repeats, measured)
     assert "| 0.07 " in text and "4.12" in text
-    assert "| 0   | 15.0" in text and "| 8 " in text and "25%" in text and "+25%" in text
-    assert "smote" not in text and "nan" in text  # APr was not measured
+    assert "| 0   | 15.0" in text and "| 8 " in text and "| 25 " in text and "+25%" in text
+    assert "smote" not in text and "nan" not in text and "| - " in text  # APr was not measured

@@ -1,5 +1,6 @@
-"""Cascade Mask R-CNN at the embedded scale: mask_rcnn.py with three box and mask heads, each with the RoIs that the
-one before it has refined.
+"""Cascade Mask R-CNN at the embedded scale: mask_rcnn.py with three box and mask heads.
+
+Each has the RoIs that the one before it has refined.
 """
 
 _base_ = "mask_rcnn.py"

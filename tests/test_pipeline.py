@@ -183,7 +183,14 @@ def test_editing_a_row_affects_that_row_alone(clone, first):
     params.write_text(before.replace("type: FASA", "type: FASA\n        power: 1.5", 1))
     affected = outdated(clone)
     params.write_text(before)
-    assert affected == {"params", "sources", "train@mask_rcnn_fasa-0", "evaluate@mask_rcnn_fasa-0"}
+    assert affected == {
+        "params",
+        "sources",
+        "train@mask_rcnn_fasa-0",
+        "evaluate@mask_rcnn_fasa-0",
+        "cost",  # of all rows, in one go
+        "remarks",
+    }
 
 
 def test_a_mistake_stops_before_anything_is_lost(clone, first):

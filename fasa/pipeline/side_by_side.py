@@ -1,8 +1,8 @@
 """Stages side by side: ``python -m fasa.pipeline.side_by_side PATTERN ...``; ``dvc repro`` runs them in turn.
 
 Patterns are those of a shell, such as ``train@mask_rcnn-*``. Stages run in the order of dvc.yaml, those that
-differ only in what stands behind the ``@`` at the same time. Nothing runs that is not named: name what a
-stage needs, too.
+differ only in what stands behind the ``@`` at the same time, unless dvc.yaml says ``meta: {alone: true}`` of
+them. Nothing runs that is not named: name what a stage needs, too.
 """
 
 import argparse
@@ -17,15 +17,21 @@ from itertools import groupby
 
 from fasa.errors import UserError
 from fasa.pipeline.process import die_with_parent
-from fasa.pipeline.project import load_params
+from fasa.pipeline.project import load_params, parse_yaml, root
 
 DVC = (sys.executable, "-m", "dvc")
+CUT_SHORT = (
+    "dvc.lock is cut short, as DVC leaves it when it is killed while it writes; git checkout dvc.lock and run this "
+    "again: what had finished comes back from DVC's cache"
+)
 
 
 def dvc(*arguments: str) -> str:
     """What a dvc command prints."""
     done = subprocess.run([*DVC, *arguments], capture_output=True, text=True)
     if done.returncode:
+        if "dvc.lock' validation failed" in done.stderr or "dvc.lock' is invalid" in done.stderr:
+            raise UserError(CUT_SHORT)
         raise UserError(done.stderr.strip() or f"dvc {' '.join(arguments)} ended with {done.returncode}")
     return done.stdout
 
@@ -41,6 +47,12 @@ def waves(stages: list[str], patterns: list[str]) -> list[list[str]]:
             raise UserError(f"no stage of dvc.yaml is called {pattern!r}; dvc stage list names them")
     chosen = [stage for stage in stages if any(fnmatchcase(stage, pattern) for pattern in patterns)]
     return [list(wave) for _, wave in groupby(chosen, key=lambda stage: stage.partition("@")[0])]
+
+
+def alone(wave: list[str]) -> bool:
+    """Whether dvc.yaml wants the stages of a wave one at a time."""
+    stage = parse_yaml((root() / "dvc.yaml").read_text())["stages"][wave[0].partition("@")[0]]
+    return stage.get("do", stage).get("meta", {}).get("alone", False)
 
 
 def run(stage: str, stop: threading.Event) -> bool:
@@ -75,7 +87,7 @@ def main() -> int:
         stop = threading.Event()
         for wave in waves(dvc("stage", "list", "--name-only").split(), arguments.patterns):
             outdated = json.loads(dvc("status", "--json", *wave))
-            with ThreadPoolExecutor(jobs) as pool:
+            with ThreadPoolExecutor(1 if alone(wave) else jobs) as pool:
                 done = list(pool.map(lambda stage: run(stage, stop), [s for s in wave if s in outdated]))
             if not all(done):
                 raise UserError("a stage failed, see above; the same command goes on from there")

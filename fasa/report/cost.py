@@ -1,6 +1,28 @@
 """Table 5: what each row costs."""
 
+import json
+from pathlib import Path
+
+from fasa.errors import UserError
 from fasa.report.tables import definition, markdown
+
+RUNS = Path("runs", "cost")
+
+
+def measured(*sections: dict, runs: Path = RUNS) -> dict[str, dict[str, float]]:
+    """What `fasa.cost.measure` found of all rows; those that have not been measured are left out.
+
+    Args:
+        sections: `run` and `more` of params.yaml, each with rows.
+
+    Raises:
+        UserError: none has been.
+    """
+    paths = [runs / f"{row}.json" for section in sections for row in section["rows"]]
+    there = [json.loads(path.read_text()) for path in paths if path.exists()]
+    if not there:
+        raise UserError(f"{runs}: no row has been measured yet; run: make everything")
+    return {name: one for row in there for name, one in row.items()}
 
 
 def section(measured: dict[str, dict[str, float]]) -> str:

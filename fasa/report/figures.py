@@ -84,7 +84,7 @@ def rows_by_frequency(runs: dict[str, list[dict[str, float]]], kind: str = "segm
                 axes.axvline(values.mean(), color="0.4", linestyle="--", linewidth=1)
         axes.set(title=name, xlabel=f"{'mask' if kind == 'segm' else 'box'} AP on val [%]")
     panels[0].set_yticks(range(len(runs)), runs)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(runs) - 0.5, -0.5)  # the first row on top, half a row of air at both ends
     return figure
 
 

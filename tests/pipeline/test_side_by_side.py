@@ -1,12 +1,13 @@
 """Stages at the same time, in a real DVC project: whoever waits for another proves that both run."""
 
+import re
 import sys
 
 import pytest
 import yaml
 
 from fasa.errors import UserError
-from fasa.pipeline.side_by_side import waves
+from fasa.pipeline.side_by_side import CUT_SHORT, waves
 
 STAGES = ["params", "strip@data", "train@a-0", "train@a-1", "train@b-0", "train_more@c-0", "table"]
 
@@ -129,8 +130,37 @@ def test_stages_of_a_wave_that_have_not_begun_when_one_fails_do_not(project):
     assert (project.folder / "bad.begun").exists() and not (project.folder / "good.begun").exists()
 
 
+ALONE = """
+import sys, time
+print("from", time.monotonic())
+time.sleep(2)
+print("to", time.monotonic())
+open(sys.argv[1], "w")
+"""
+
+
+def test_stages_that_want_to_be_alone_run_one_after_the_other(project):
+    project.write("alone.py", ALONE)
+    matrix = dict(matrix=dict(name=["a", "b"]), cmd="python alone.py ${item.name}", outs=["${item.name}"])
+    project.stages(cost=matrix | dict(meta=dict(alone=True)))
+    done = side_by_side(project, "cost@*", "-j", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    begun = [float(time) for time in re.findall(r"^cost@.: from (.*)$", done.stdout, re.MULTILINE)]
+    ended = [float(time) for time in re.findall(r"^cost@.: to (.*)$", done.stdout, re.MULTILINE)]
+    assert len(begun) == len(ended) == 2 and max(begun) >= min(ended)
+
+
 def test_a_mistake_is_one_line(project):
     project.stages(one=dict(cmd="true", outs=["one.txt"]))
     done = side_by_side(project, "two")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: no stage of dvc.yaml is called 'two'; dvc stage list names them\n"
+
+
+@pytest.mark.parametrize("cut", ["stages:\n  one: [", "stages:\n  one\n"])
+def test_a_lock_that_a_kill_cut_short_is_one_line_and_what_to_do(project, cut):
+    project.stages(one=dict(cmd="echo 1 > one.txt", outs=["one.txt"]))
+    assert side_by_side(project, "one").returncode == 0
+    project.write("dvc.lock", cut)
+    done = side_by_side(project, "one")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"error: {CUT_SHORT}\n")

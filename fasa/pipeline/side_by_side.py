@@ -21,8 +21,8 @@ from fasa.pipeline.project import load_params, parse_yaml, root
 
 DVC = (sys.executable, "-m", "dvc")
 CUT_SHORT = (
-    "dvc.lock is cut short, as DVC leaves it when it is killed while it writes; git checkout dvc.lock and run this "
-    "again: what had finished comes back from DVC's cache"
+    "dvc.lock is cut short, as DVC leaves it when it is killed while it writes; git checkout dvc.lock and "
+    "run this again: what had finished comes back from DVC's cache"
 )
 
 

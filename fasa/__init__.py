@@ -13,6 +13,7 @@ METHODS = dict(  # each an `Augmenter`, and its module; a new one is one more li
     AngularTransfer="baselines.angular_transfer",
     CAMMixing="baselines.cam_mixing",
     FeatureTransfer="baselines.feature_transfer",
+    ReleasedFASA="baselines.released_fasa",
 )
 HOME = METHODS | dict(
     Augmenter="augmenter",

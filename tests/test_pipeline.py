@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 TINY = {
     "    - mask_rcnn_rfs\n": "",
     "    - mask_rcnn_rfs_fasa_uniform\n": "",
-    "    - mask_rcnn_nms\n    - mask_rcnn_nms_fasa\n    - mask_rcnn_smote\n": "    - mask_rcnn_smote\n",
+    "    - mask_rcnn_nms\n    - mask_rcnn_nms_fasa\n    - mask_rcnn_fasa_released\n": "",
     "    - mask_rcnn_moex\n    - mask_rcnn_instaboost\n": "",
     "    - mask_rcnn_cam_batch\n    - mask_rcnn_transfer\n    - cascade_rcnn_rfs\n": "",
     "    - mask_rcnn_seesaw\n    - mask_rcnn_seesaw_fasa\n    - mask_rcnn_normed\n": "",

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 ROWS = dict(
     plain=dict(),
     fasa=dict(augmenter=dict(type="FASA"), adapt_every=60),
+    released=dict(augmenter=dict(type="ReleasedFASA")),
     smote=dict(augmenter=dict(type="SMOTE")),
     moex=dict(augmenter=dict(type="MoEx")),
     cam=dict(augmenter=dict(type="CAMMixing")),
@@ -41,6 +42,7 @@ TRANSFER = {"fasa/baselines/feature_transfer.py"}
 USED = dict(
     plain=set(),
     fasa=set(),
+    released={"fasa/baselines/released_fasa.py"},
     smote=SMOTE,
     moex={"fasa/baselines/moex.py"},
     cam={"fasa/baselines/cam_mixing.py", "fasa/baselines/bank.py"},

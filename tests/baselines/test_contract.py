@@ -18,6 +18,7 @@ from fasa.baselines.angular_transfer import AngularTransfer
 from fasa.baselines.cam_mixing import CAMMixing
 from fasa.baselines.feature_transfer import FeatureTransfer
 from fasa.baselines.moex import MoEx
+from fasa.baselines.released_fasa import ReleasedFASA
 from fasa.baselines.smote import SMOTE
 
 K, D, MAP = 8, 6, (4, 3, 3)
@@ -25,6 +26,7 @@ COUNTS = torch.tensor([500, 400, 300, 100, 20, 5, 3, 50])  # four head, four tai
 UNSEEN = 7  # counted, and in no batch
 METHODS = {
     "FASA": (FASA, dict(prob_scale=5.0)),
+    "ReleasedFASA": (ReleasedFASA, dict(prob_scale=5.0)),
     "SMOTE": (SMOTE, dict(k=2, bank=3)),
     "MoEx": (MoEx, dict()),
     "MoEx-map": (MoEx, dict(at="map")),

@@ -15,7 +15,8 @@ FEW = {name: run.CONTENDERS[name] for name in ("FASA", "AngularTransfer")}
 
 
 def test_every_method_has_a_loop():
-    assert {contender.ours.__name__ for contender in run.CONTENDERS.values()} == set(fasa.METHODS)
+    contenders = {contender.ours.__name__ for contender in run.CONTENDERS.values()}
+    assert contenders | {"ReleasedFASA"} == set(fasa.METHODS)  # whose step is FASA's
 
 
 @pytest.mark.parametrize("name", run.CONTENDERS)

@@ -67,21 +67,28 @@ def ap_by_frequency(runs: dict[str, list[dict[str, float]]]) -> Figure:
     return figure
 
 
-def rows_by_frequency(runs: dict[str, list[dict[str, float]]], kind: str = "segm") -> Figure:
-    """AP of rare, common and frequent classes for many rows: a dot per seed, a tick at their mean.
+def rows_by_frequency(runs: dict[str, dict[int, dict[str, float]]], kind: str = "segm") -> Figure:
+    """AP of rare, common and frequent classes for many rows: a dot for each seed.
+
+    Filled dots are the seeds that all rows have: only those compare. The dashed line is the first row's mean
+    over them.
 
     Args:
-        runs: the metrics of each seed of each row; the first row's mean is a dashed line.
+        runs: the metrics of each seed of each row.
         kind: "segm" or "bbox".
     """
+    shared = set.intersection(*(set(seeds) for seeds in runs.values()))
     figure, panels = plt.subplots(1, 3, sharey=True, figsize=(9, 1.4 + 0.32 * len(runs)))
     for group, (axes, (metric, name)) in enumerate(zip(panels, METRICS.items(), strict=True)):
         for y, seeds in enumerate(runs.values()):
-            values = np.array([seed.get(f"{kind}_{metric}", np.nan) for seed in seeds])
-            axes.plot(values, np.full(len(values), y), "o", color=f"C{group}", alpha=0.6)
-            axes.plot(values.mean(), y, "|", color="black", markersize=16)
-            if y == 0:
-                axes.axvline(values.mean(), color="0.4", linestyle="--", linewidth=1)
+            for seed, metrics in seeds.items():
+                face = f"C{group}" if seed in shared else "none"
+                axes.plot(
+                    metrics.get(f"{kind}_{metric}", np.nan), y, "o", color=f"C{group}", mfc=face, alpha=0.7
+                )
+        first = next(iter(runs.values()))
+        values = [first[seed].get(f"{kind}_{metric}", np.nan) for seed in shared]
+        axes.axvline(np.mean(values) if values else np.nan, color="0.4", linestyle="--", linewidth=1)
         axes.set(title=name, xlabel=f"{'mask' if kind == 'segm' else 'box'} AP on val [%]")
     panels[0].set_yticks(range(len(runs)), runs)
     panels[0].set_ylim(len(runs) - 0.5, -0.5)  # the first row on top, half a row of air at both ends

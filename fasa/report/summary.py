@@ -9,7 +9,7 @@ from fasa.errors import UserError
 RUNS = Path("runs", "evaluate")
 
 
-def evaluated(*sections: dict, runs: Path = RUNS) -> dict[str, list[dict[str, float]]]:
+def by_seed(*sections: dict, runs: Path = RUNS) -> dict[str, dict[int, dict[str, float]]]:
     """The metrics, AP in percent, of each row's evaluated seeds; rows of which none has been are left out.
 
     Args:
@@ -21,12 +21,38 @@ def evaluated(*sections: dict, runs: Path = RUNS) -> dict[str, list[dict[str, fl
     found = {}
     for section in sections:
         for row in section["rows"]:
-            paths = [runs / f"{row}-{seed}" / "metrics.json" for seed in section["seeds"]]
-            if there := [json.loads(path.read_text()) for path in paths if path.exists()]:
+            paths = {seed: runs / f"{row}-{seed}" / "metrics.json" for seed in section["seeds"]}
+            if there := {seed: json.loads(path.read_text()) for seed, path in paths.items() if path.exists()}:
                 found[row] = there
     if not found:
         raise UserError(f"{runs}: no row has been evaluated yet; run: make repro")
     return found
+
+
+def evaluated(*sections: dict, runs: Path = RUNS) -> dict[str, list[dict[str, float]]]:
+    """`by_seed`, without saying which seed is which."""
+    return {row: list(seeds.values()) for row, seeds in by_seed(*sections, runs=runs).items()}
+
+
+def gains(
+    found: dict[str, dict[int, dict[str, float]]], against: dict[str, str]
+) -> dict[str, dict[str, float]]:
+    """What each metric of a row is above another row's, mean over the seeds that both have.
+
+    Rows of one seed share a warm-up and much of their luck: means over other seeds would add that to the
+    difference.
+
+    Args:
+        found: as from `by_seed`.
+        against: each row's other row; pairs without a common seed are left out.
+    """
+    result = {}
+    for row, base in against.items():
+        mine, theirs = found.get(row, {}), found.get(base, {})
+        if seeds := mine.keys() & theirs.keys():
+            metrics = set.intersection(*(mine[seed].keys() & theirs[seed].keys() for seed in seeds))
+            result[row] = {name: mean(mine[s][name] - theirs[s][name] for s in seeds) for name in metrics}
+    return result
 
 
 def summarise(found: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, dict]]:

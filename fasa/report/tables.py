@@ -5,6 +5,8 @@ from pathlib import Path
 
 import yaml
 
+from fasa.report.summary import gains
+
 NAMES = dict(segm="mask", bbox="box")
 
 
@@ -38,13 +40,14 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     )
 
 
-def appendix(name: str, summary: dict, columns: list[str] | None = None) -> str:
+def appendix(name: str, summary: dict, columns: list[str] | None = None, gains: dict | None = None) -> str:
     """A table of the appendix: our mean ± standard deviation over n seeds, then the paper's number.
 
     Args:
         name: its key in appendix.yaml.
         summary: as from `summary.summarise`; rows that it lacks are left out.
         columns: metrics to show instead of the table's own; the paper's numbers are then left out.
+        gains: as from `summary.gains` over the table's `against`, shown for its first two columns.
     """
     table = definition(name)
     paper = table["paper"] if columns is None else {}
@@ -58,19 +61,32 @@ def appendix(name: str, summary: dict, columns: list[str] | None = None) -> str:
                 pairs = zip(cells, paper[row], strict=True)
                 cells = [ours if theirs is None else f"{ours} ({theirs})" for ours, theirs in pairs]
             body.append([f"`{row}`", *cells, str(n)])
-    return markdown(["row", *map(column_name, columns), "n"], body)
+            if gains is not None:
+                mine = [gains.get(row, {}).get(column) for column in columns[:2]]
+                body[-1] += ["-" if gain is None else f"{gain:+.1f}" for gain in mine]
+                body[-1].append(f"`{table['against'][row]}`" if row in gains else "-")
+    header = ["row", *map(column_name, columns), "n"]
+    if gains is not None:
+        header += [*(f"gain in {column_name(column)}" for column in columns[:2]), "over"]
+    return markdown(header, body)
 
 
-def section(name: str, summary: dict) -> str:
-    """A table of the appendix under its title, as a file of its own."""
+def section(name: str, summary: dict, found: dict | None = None) -> str:
+    """A table of the appendix under its title, as a file of its own.
+
+    Args:
+        summary: as `appendix`'s.
+        found: as from `summary.by_seed`, of a table that says what each of its rows gains against another.
+    """
     table = definition(name)
-    paper = (
-        f"; in brackets the paper's on {table.get('paper_set', 'LVIS v1')}"
-        if table["paper"].keys() & summary.keys()
-        else ""
-    )
-    note = f"Mean ± standard deviation over n seeds{paper}. {table.get('note', '')}".rstrip()
-    return f"## {table['title']}\n\n{note}\n\n{appendix(name, summary)}\n"
+    gained = gains(found, table["against"]) if found is not None else None
+    note = "Mean ± standard deviation over n seeds"
+    if table["paper"].keys() & summary.keys():
+        note += f"; in brackets the paper's on {table.get('paper_set', 'LVIS v1')}"
+    if gained is not None:
+        note += ". A gain is the mean over the seeds that both rows have"
+    note = f"{note}. {table.get('note', '')}".rstrip()
+    return f"## {table['title']}\n\n{note}\n\n{appendix(name, summary, gains=gained)}\n"
 
 
 def differences(intervals: dict[str, dict[str, tuple]]) -> str:

@@ -73,24 +73,21 @@ def test_scenes_and_group_map_draw(tiny_glyphs):
     assert "2 groups of 3 classes, the largest of 2, 1 classes alone" in figure.axes[0].get_title()
 
 
-def test_rows_by_frequency_show_each_seed_and_the_mean():
+def test_rows_by_frequency_show_each_seed_and_what_compares():
     runs = dict(
-        plain=[
-            dict(segm_APr=1.0, segm_APc=2.0, segm_APf=3.0),
-            dict(segm_APr=3.0, segm_APc=2.0, segm_APf=3.0),
-        ],
-        other=[dict(segm_APr=5.0, segm_APc=2.0)],
+        plain={
+            0: dict(segm_APr=1.0, segm_APc=2.0, segm_APf=3.0),
+            1: dict(segm_APr=3.0, segm_APc=2.0, segm_APf=3.0),
+        },
+        other={0: dict(segm_APr=5.0, segm_APc=2.0)},
     )
     figure = figures.rows_by_frequency(runs)
     rare = figure.axes[0]
     assert [text.get_text() for text in rare.get_yticklabels()] == ["plain", "other"]
-    seeds, mean, line, other, _ = rare.lines
-    assert (
-        seeds.get_xdata().tolist() == [1, 3]
-        and list(mean.get_xdata()) == [2]
-        and set(line.get_xdata()) == {2}
-    )
-    assert other.get_xdata().tolist() == [5] and other.get_ydata().tolist() == [1]
+    *dots, line = rare.lines
+    assert [(dot.get_xdata()[0], dot.get_ydata()[0]) for dot in dots] == [(1, 0), (3, 0), (5, 1)]
+    assert [dot.get_markerfacecolor() == "none" for dot in dots] == [False, True, False]
+    assert set(line.get_xdata()) == {1}  # of seed 0, which both have
     assert [axes.get_title() for axes in figure.axes] == ["rare", "common", "frequent"]
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from fasa.errors import UserError
-from fasa.report.summary import evaluated, summarise
+from fasa.report.summary import by_seed, evaluated, gains, summarise
 
 
 def write(runs, row, seed, **metrics):
@@ -25,6 +25,18 @@ def test_rows_that_were_evaluated_are_found(tmp_path):
     write(tmp_path, "c", 0, segm_AP=5.0)
     main, more = dict(rows=["a", "b"], seeds=[0, 1, 2]), dict(rows=["c"], seeds=[0])
     assert evaluated(main, runs=tmp_path) == {"a": [dict(segm_AP=0.0), dict(segm_AP=2.0)]}
+    assert by_seed(main, runs=tmp_path)["a"].keys() == {0, 2}
     assert evaluated(main, more, runs=tmp_path)["c"] == [dict(segm_AP=5.0)]
     with pytest.raises(UserError, match="no row has been evaluated yet; run: make repro"):
         evaluated(dict(rows=["b"], seeds=[0]), runs=tmp_path)
+
+
+def test_gains_are_over_the_seeds_that_both_rows_have():
+    found = dict(
+        plain={0: dict(segm_AP=10.0), 1: dict(segm_AP=20.0), 2: dict(segm_AP=90.0)},
+        one={0: dict(segm_AP=11.0, drawn=3.0)},
+        two={1: dict(segm_AP=18.0), 2: dict(segm_AP=92.0)},
+        other={7: dict(segm_AP=1.0)},
+    )
+    against = dict(one="plain", two="plain", other="plain", missing="plain", plain="missing")
+    assert gains(found, against) == dict(one=dict(segm_AP=1.0), two=dict(segm_AP=0.0))

@@ -1,4 +1,7 @@
+import pytest
+
 from fasa.report import tables
+from fasa.report.summary import summarise
 
 
 def value(mean, std=0.25, n=3):
@@ -67,6 +70,28 @@ def test_a_section_has_title_table_and_says_what_is_in_brackets():
     assert title.startswith("## Table 6: AP_Pool") and "brackets" not in note
     assert "mask pool APr" in header and "5.0 ± 0.2" in row
     assert "in brackets the paper's" in tables.section("main", SUMMARY)
+
+
+def test_gains_stand_beside_the_rows_that_are_compared():
+    found = {
+        "mask_rcnn_rfs": {s: {f"segm_{m}": 10.0 + s for m in ("AP", "APr", "APc", "APf")} for s in (0, 1)},
+        "mask_rcnn_rfs_fasa": {0: dict(segm_AP=10.5, segm_APr=8.0, segm_APc=1.0, segm_APf=1.0)},
+    }
+    text = tables.section(
+        "table2", summarise({row: list(seeds.values()) for row, seeds in found.items()}), found
+    )
+    header, _, base, row = text.splitlines()[-4:]
+    assert "gain in mask AP " in header and "gain in mask APr" in header and "both rows have" in text
+    assert [cell.strip() for cell in base.split("|")[-4:-1]] == ["-", "-", "-"]
+    assert [cell.strip() for cell in row.split("|")[-4:-1]] == ["+0.5", "-2.0", "`mask_rcnn_rfs`"]
+
+
+@pytest.mark.parametrize(
+    "name", ["table2", "table8", "augmentations", "combinations", "table6_fixed", "table6_pool"]
+)
+def test_rows_are_compared_to_rows_of_their_table(name):
+    table = tables.definition(name)
+    assert table["against"].keys() | set(table["against"].values()) <= set(table["rows"])
 
 
 def test_columns_are_named_as_readers_know_them():

@@ -1,6 +1,7 @@
 """params.yaml, checked: ``python -m fasa.params`` refuses what no stage would understand, before any runs."""
 
 import dataclasses
+import inspect
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from fasa.classification import experiment
 from fasa.data import glyphs
 from fasa.errors import UserError
 from fasa.pipeline.project import load_params
-from fasa.rows import Schedule, read_row
+from fasa.rows import Schedule, method, read_row
 from fasa.sections import at_least, check_keys, strict
 
 
@@ -128,6 +129,25 @@ def check(params: dict[str, Any]) -> None:
         experiment.read_set(there["sets"], name)
     for name in {*there["rows"], *chosen["rows"]}:
         experiment.read_row(there["rows"], name)
+    for where, rows in (("rows", params["rows"]), ("classification.rows", there["rows"])):
+        for name, row in rows.items():
+            if row.get("augmenter"):
+                try_augmenter(row["augmenter"], f"{where}.{name}.augmenter")
+
+
+def try_augmenter(section: dict, where: str) -> None:
+    """Build an augmenter for two classes, since it checks what it is given only then.
+
+    Raises:
+        UserError: what it refuses.
+    """
+    kind = method(section)
+    given = dict(num_classes=2, width=2, map_shape=(1, 1, 1))
+    given = {name: value for name, value in given.items() if name in inspect.signature(kind).parameters}
+    try:
+        kind(**given, **{name: value for name, value in section.items() if name != "type"})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"params.yaml: {where}: {error}") from None
 
 
 def main() -> int:

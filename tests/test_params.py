@@ -98,6 +98,21 @@ def put(params, path, value):
             "seesaw",
             "rows.mask_rcnn_angular: AngularTransfer makes scores of its own; leave classifier and loss out",
         ),
+        (
+            "rows.mask_rcnn_fasa.augmenter.level",
+            "grp",
+            "rows.mask_rcnn_fasa.augmenter: FASA: initial='inverse'",
+        ),
+        ("rows.mask_rcnn_cam.augmenter.bank", -1, "rows.mask_rcnn_cam.augmenter: CAMMixing"),
+        ("classification.rows.ce_fasa.augmenter.level", "grp", "classification.rows.ce_fasa.augmenter: FASA"),
+        ("classification.sets.digits.data", {"nmax": 3}, "sets.digits.data.nmax is unknown"),
+        (
+            "classification.sets.glyphs.shots",
+            [10],
+            "sets.glyphs.shots is [10], not two numbers, the smaller first",
+        ),
+        ("classification.sets.glyphs.shots", [20, 5], "sets.glyphs.shots is [20, 5], not two numbers"),
+        ("classification.sets.glyphs.shots", ["a", "b"], "sets.glyphs.shots is ['a', 'b'], not two numbers"),
     ],
 )
 def test_a_mistake_gives_one_line(params, path, value, message):

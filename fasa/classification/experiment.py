@@ -7,7 +7,7 @@ from typing import Any
 from fasa.classification.rows import Schedule, read_row
 from fasa.data.classification import KINDS, load
 from fasa.errors import UserError
-from fasa.sections import at_least, known, strict
+from fasa.sections import at_least, is_number, known, strict
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,25 @@ class Set:
 
 
 def read_set(sets: dict[str, Any], name: str) -> tuple[Set, Schedule]:
-    """The set `name` of the section `sets`, every key of it checked but its data's, which `load` checks."""
+    """The set `name` of the section `sets`, every key of it checked.
+
+    Raises:
+        UserError: there is no such set, or a key or a value of it that is not known.
+    """
     if name not in sets:
         raise UserError(f"params.yaml: there is no set {name!r}; known: {', '.join(sorted(sets))}")
     chosen = strict(Set, sets[name], f"sets.{name}")
     if chosen.kind not in KINDS:
         raise UserError(f"params.yaml: sets.{name}.kind is {chosen.kind!r}; known: {', '.join(KINDS)}")
+    strict(KINDS[chosen.kind].Settings, chosen.data, f"sets.{name}.data")
+    if (
+        len(chosen.shots) != 2
+        or not all(map(is_number, chosen.shots))
+        or chosen.shots != sorted(chosen.shots)
+    ):
+        raise UserError(
+            f"params.yaml: sets.{name}.shots is {chosen.shots!r}, not two numbers, the smaller first"
+        )
     return chosen, strict(Schedule, chosen.schedule, f"sets.{name}.schedule")
 
 

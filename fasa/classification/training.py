@@ -76,6 +76,7 @@ def train(
         learner.load_state_dict(state["learner"])
         log = state["log"]
     first = len(log["curve"])
+    print(f"{len(train_images):,} images on {device}, {'bfloat16' if amp else 'float32'}", flush=True)
     progress = Progress(first, schedule.epochs, len(train_images))
     for epoch in range(first, schedule.epochs):
         start = time.perf_counter()

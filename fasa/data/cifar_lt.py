@@ -85,7 +85,7 @@ def read(path: str | Path) -> tuple[Split, Split, list[str]]:
     try:
         names = [name.decode() for name in contents["meta"][b"fine_label_names"]]
         train, test = (_split(contents[part], len(names)) for part in ("train", "test"))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise UserError(f"{path}: its content is not that of CIFAR-100 ({error!r})") from None
     return train, test, names
 

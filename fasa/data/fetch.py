@@ -1,5 +1,9 @@
 """Fetching a file: pooch checks its sum, a small downloader goes on where an earlier one was interrupted."""
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pooch
@@ -28,16 +32,15 @@ def fetch(url: str, path: str | Path, known_hash: str) -> Path:
             renamed to ``{path}.wrong``, so that the next call fetches it anew.
     """
     path = Path(path)
-    if path.is_file():
-        try:
-            return check_sum(path, known_hash)
-        except UserError as error:
-            wrong = path.with_name(f"{path.name}.wrong")
-            path.replace(wrong)
-            raise UserError(f"{error}; renamed to {wrong.name}: run again to fetch it anew") from None
-    part = path.with_name(f"{path.name}.part")
     try:
-        pooch.retrieve(url, known_hash, path.name, path.parent, downloader=Resuming(part))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone_in(path.parent):  # of two processes that fetch the same, the second finds it there
+            if path.is_file():
+                return _keep(path, known_hash)
+            part = path.with_name(f"{path.name}.part")
+            pooch.retrieve(url, known_hash, path.name, path.parent, downloader=Resuming(part))
+    except UserError:
+        raise
     except (requests.RequestException, HTTPError) as error:
         reply = getattr(error, "response", None)
         reason = type(error).__name__ if reply is None else f"{reply.status_code} {reply.reason}"
@@ -55,6 +58,31 @@ def fetch(url: str, path: str | Path, known_hash: str) -> Path:
     return path
 
 
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, which ends with the process at the latest."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _keep(path: Path, known_hash: str) -> Path:
+    """Return a file that is there and has the right sum; rename one that has not."""
+    try:
+        return check_sum(path, known_hash)
+    except WrongSum as error:
+        wrong = path.with_name(f"{path.name}.wrong")
+        path.replace(wrong)
+        raise UserError(f"{error}; renamed to {wrong.name}: run again to fetch it anew") from None
+
+
+class WrongSum(UserError):
+    """A file is not the one expected."""
+
+
 def check_sum(path: str | Path, known_hash: str) -> Path:
     """Return `path` if it has the right sum; nothing is fetched and nothing renamed.
 
@@ -67,7 +95,7 @@ def check_sum(path: str | Path, known_hash: str) -> Path:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if found != known:
-        raise UserError(f"{path}: is cut off or another file ({algorithm} {found}, not {known})")
+        raise WrongSum(f"{path}: is cut off or another file ({algorithm} {found}, not {known})")
     return Path(path)
 
 

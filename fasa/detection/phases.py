@@ -7,6 +7,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from fasa.detection.adaptation import box_heads
+from fasa.errors import UserError
 
 
 @HOOKS.register_module()
@@ -14,24 +15,37 @@ class PhasesHook(Hook):
     """Freezes before every iteration what the augmenter's `frozen` names: ``"features"`` or ``"classifier"``.
 
     The features are all that the embeddings come from: backbone and neck, the running statistics of their
-    norms included, and the layers of the box head before `fc_cls`, which is the classifier. Nothing is kept:
-    a resumed run is in the phase that its iteration says. With several ranks the config needs
-    ``find_unused_parameters=True``.
+    norms included, and the layers of the box head before `fc_cls`, which is the classifier. What the config
+    froze stays frozen. Nothing is kept: a resumed run is in the phase that its iteration says. With several
+    ranks the config needs ``find_unused_parameters=True``.
+
+    Raises:
+        UserError: before training, where no augmenter has stages.
     """
+
+    def before_train(self, runner: Runner) -> None:
+        """Look for an augmenter with stages, and at what is frozen anyway."""
+        heads = box_heads(runner.model)
+        if not any(getattr(head.augmenter, "phase", 0) for head in heads):
+            raise UserError(
+                "PhasesHook: no augmenter has stages; give a FeatureTransfer its `phase`, in iterations"
+            )
+        self.trainable = {parameter for parameter in runner.model.parameters() if parameter.requires_grad}
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Freeze and unfreeze."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         for head in box_heads(model):
+            if head.augmenter is None:
+                continue
             frozen = head.augmenter.frozen()
-            set_trainable(head.fc_cls, frozen != "classifier")
+            self.set_trainable(head.fc_cls, frozen != "classifier")
             layers = (head.shared_convs, head.shared_fcs, head.cls_convs, head.cls_fcs)
             for part in (model.backbone, model.neck, *layers):
-                set_trainable(part, frozen != "features")
+                self.set_trainable(part, frozen != "features")
                 part.train(frozen != "features")
 
-
-def set_trainable(part: nn.Module, trainable: bool) -> None:
-    """Let gradients reach the parameters of `part`, or not."""
-    for parameter in part.parameters():
-        parameter.requires_grad_(trainable)
+    def set_trainable(self, part: nn.Module, trainable: bool) -> None:
+        """Let gradients reach the parameters of `part`, or not."""
+        for parameter in part.parameters():
+            parameter.requires_grad_(trainable and parameter in self.trainable)

@@ -75,7 +75,7 @@ def partner_shares(
 def section(
     margins: dict[float, list[dict]],
     shares: dict[int, tuple[float, float]],
-    repeats: dict[float, dict[str, float]],
+    repeats: dict[float, tuple[dict[str, float], dict[str, float]]],
     measured: dict[str, dict],
 ) -> str:
     """All of it in Markdown.
@@ -83,7 +83,7 @@ def section(
     Args:
         margins: as from `margins`.
         shares: `partner_shares` of each batch size.
-        repeats: the mean repeat factor of each frequency group at each threshold.
+        repeats: the mean repeat factor of each frequency group at each threshold, as it is and rounded up.
         measured: as from `fasa.cost.measure`.
     """
     metrics = {f"segm_{name}": f"mask {name}" for name in ("AP", "APr", "APc", "APf")}
@@ -94,8 +94,12 @@ def section(
     sensitivity = markdown(["m_a", *metrics.values(), "n"], body)
     body = [[str(size), *(_cell(100 * share, 0) for share in both)] for size, both in shares.items()]
     partners = markdown(["images in a batch", "one confusing class, %", "all three, %"], body)
-    body = [[f"{threshold:g}", *(_cell(mine[g], 2) for g in "rcf")] for threshold, mine in repeats.items()]
-    factors = markdown(["threshold", "rare", "common", "frequent"], body)
+    body = [
+        [f"{threshold:g}", *(_cell(mine[group], 2) for mine in both for group in "rcf")]
+        for threshold, both in repeats.items()
+    ]
+    names = ["rare", "common", "frequent"]
+    factors = markdown(["threshold", *names, *(f"{name}, rounded up" for name in names)], body)
     plain = measured["mask_rcnn"]["seconds"]
     body = [
         [name, f"{one['seconds']:.3f}", f"{100 * (one['seconds'] / plain - 1):+.0f}%"]
@@ -113,7 +117,9 @@ def section(
 
 {partners}
 
-## RFS: the mean factor by which images of a class are repeated
+## RFS: the mean factor by which images of a class are repeated, at several thresholds
+
+The rows round up.
 
 {factors}
 

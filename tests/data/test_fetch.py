@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -99,6 +100,25 @@ def test_an_interrupted_download_goes_on_where_it_stopped(server, path):
         ("bytes=900000-", 206, 100_000),
     ]
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_of_two_at_once_one_fetches_and_the_other_waits(server, path):
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: fetch(server.url, path, md5(CONTENT)), range(2)))
+    assert found == [path, path] and path.read_bytes() == CONTENT and len(server.requests) == 1
+
+
+def test_a_file_that_cannot_be_read_stays_where_it_is(server, path, monkeypatch):
+    path.parent.mkdir()
+    path.write_bytes(CONTENT)
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pooch.file_hash", refuse)  # chmod does not keep root out
+    with pytest.raises(UserError, match="cannot be read"):
+        fetch(server.url, path, md5(CONTENT))
+    assert path.read_bytes() == CONTENT and not server.requests
 
 
 def test_a_server_that_ignores_ranges_sends_it_anew(server, path):

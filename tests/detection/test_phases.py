@@ -7,6 +7,7 @@ from mmengine.runner import Runner
 
 from fasa.detection.adaptation import box_heads
 from fasa.detection.training import train
+from fasa.errors import UserError
 
 # Iteration 1 freezes nothing, 2 and 3 the features, 4 and 5 the classifier.
 TRANSFER = dict(type="FeatureTransfer", warmup=1, phase=2, tail=9)
@@ -76,3 +77,24 @@ def test_a_resumed_run_is_in_the_phase_of_its_iteration(config, tmp_path):
         assert resumed.keys() == whole.keys()
         assert [name for name in whole if not torch.equal(resumed[name], whole[name])] == []
     assert whole["roi_head.bbox_head.augmenter.iteration"] == ITERATIONS
+
+
+def test_what_the_config_froze_stays_frozen(config):
+    cfg = config(TRANSFER, iterations=ITERATIONS)
+    cfg.default_hooks.checkpoint = None
+    cfg.model.backbone.frozen_stages = 1
+    runner, states = Runner.from_cfg(cfg), States()
+    frozen = {name for name, parameter in runner.model.named_parameters() if not parameter.requires_grad}
+    assert frozen and all(name.startswith("backbone.") for name in frozen)
+    runner.register_hook(states)
+    runner.train()
+    first, last = states.after[0], states.after[-1]
+    assert all(torch.equal(first[name], last[name]) for name in frozen)
+    assert {name for name, one in runner.model.named_parameters() if not one.requires_grad} >= frozen
+
+
+def test_stages_without_an_augmenter_that_has_them_are_refused(config):
+    cfg = config(TRANSFER | dict(phase=0), iterations=1)
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type="PhasesHook")]
+    with pytest.raises(UserError, match="no augmenter has stages; give a FeatureTransfer its `phase`"):
+        Runner.from_cfg(cfg).train()

@@ -40,8 +40,8 @@ def test_section_holds_what_was_measured():
         "mask_rcnn_smote": dict(seconds=9.0),
         "mask_rcnn_transfer, features frozen": dict(seconds=0.5),
     }
-    repeats = {0.07: dict(r=4.125, c=2.0, f=1.0)}
+    repeats = {0.07: (dict(r=4.125, c=2.0, f=1.0), dict(r=5.0, c=2.0, f=1.0))}
     text = remarks.section(margins, {8: (0.25, 0.125)}, repeats, measured)
-    assert "| 0.07 " in text and "4.12" in text
+    assert "| 0.07 " in text and "4.12" in text and "| 5.00 " in text
     assert "| 0   | 15.0" in text and "| 8 " in text and "| 25 " in text and "+25%" in text
     assert "smote" not in text and "nan" not in text and "| - " in text  # APr was not measured

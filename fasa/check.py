@@ -1,4 +1,4 @@
-"""``python -m fasa.check``: what is installed, whether mmcv's ops run here, which data sets are ready.
+"""``python -m fasa.check``: what is installed, whether mmcv's ops run here, whether the glyphs are complete.
 
 Exits with status 1 when a package is missing, an op fails on a visible device, or a data set is incomplete.
 """

@@ -18,7 +18,7 @@ TINY = {
     "    - mask_rcnn_rfs_fasa_uniform\n": "",
     "    - mask_rcnn_nms\n    - mask_rcnn_nms_fasa\n    - mask_rcnn_fasa_released\n": "",
     "    - mask_rcnn_moex\n    - mask_rcnn_instaboost\n": "",
-    "    - mask_rcnn_cam_batch\n    - mask_rcnn_transfer\n    - cascade_rcnn_rfs\n": "",
+    "    - mask_rcnn_cam_batch\n    - mask_rcnn_transfer\n    - mask_rcnn_transfer_mean\n    - cascade_rcnn_rfs\n": "",
     "    - mask_rcnn_seesaw\n    - mask_rcnn_seesaw_fasa\n    - mask_rcnn_normed\n": "",
     "    - mask_rcnn_normed_fasa\n    - mask_rcnn_angular_m00\n    - mask_rcnn_angular_m05\n": "",
     "    - mask_rcnn_angular_m20\n    - mask_rcnn_angular_m50\n": "",
@@ -189,7 +189,6 @@ def test_editing_a_row_affects_that_row_alone(clone, first):
         "train@mask_rcnn_fasa-0",
         "evaluate@mask_rcnn_fasa-0",
         "cost@mask_rcnn_fasa",
-        "costs",
         "remarks",
     }
 

@@ -174,7 +174,7 @@ def test_every_row_of_the_committed_params_is_what_it_says(name, row_config, let
         if "bank" in augmenter:
             assert head.augmenter.bank.size == augmenter["bank"]
     if augmenter:
-        adapts, changes = augmenter["type"] == "FASA", augmenter["type"].endswith("Transfer")
+        adapts, changes = augmenter["type"].endswith("FASA"), augmenter["type"].endswith("Transfer")
         hook = hooks["AdaptationHook"]
         assert (hook["every"], hook["signal"]) == (said.get("adapt_every"), said.get("signal", "loss"))
         assert adapts == (hook["dataloader"] is not None)

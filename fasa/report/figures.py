@@ -124,7 +124,7 @@ def partner_shares(shares: dict[int, tuple[float, float]]) -> Figure:
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(shares), shares)
     axes.set(xlabel="images in a batch", ylabel="tail classes of a batch [%]", ylim=(0, 100))
-    axes.legend(title="confusing classes in it")
+    axes.legend(title="confusing classes in it", loc="lower right")
     return figure
 
 

@@ -48,7 +48,7 @@ def measure(
     Returns:
         For each variant seconds and seconds_std of an iteration; pass_seconds of an adaptation pass, where
         there are any; state, the MB that the augmenter keeps; memory_gb, the peak, on a GPU of what is
-        allocated there; growth, the MB that memory grew by over the second half of the iterations.
+        allocated there; growth in MB, see `growth`.
     """
     schedule = replace(strict(Schedule, schedule, "train"), iterations=SETTLING + iterations)
     measured = {}
@@ -58,6 +58,15 @@ def measure(
             arguments = (profile, schedule, settings, threads, warmup, work / f"{row}-{i}")
             measured[name] = pool.submit(_measure, *arguments).result()
     return measured
+
+
+def growth(memory: list[int]) -> int:
+    """How much higher memory stood at its highest in the second half of the iterations than in the first.
+
+    What is freed and taken again from one iteration to the next does not show, a leak does.
+    """
+    half = len(memory) // 2
+    return max(memory[half:]) - max(memory[:half])
 
 
 def _measure(
@@ -80,7 +89,6 @@ def _measure(
     runner = train(cfg, warmup if row.shares_warmup else None)
     (clock,) = (hook for hook in runner.hooks if isinstance(hook, ClockHook))
     seconds = [b - a for a, b in zip(clock.times[SETTLING - 1 :], clock.times[SETTLING:], strict=False)]
-    half = SETTLING + len(seconds) // 2
     kept = [head.augmenter for head in box_heads(runner.model) if head.augmenter]
     peak = (
         torch.cuda.max_memory_allocated()
@@ -92,7 +100,7 @@ def _measure(
         seconds_std=stdev(seconds),
         state=sum(t.numel() * t.element_size() for one in kept for t in one.state_dict().values()) / 1e6,
         memory_gb=peak / 1e9,
-        growth=(clock.memory[-1] - clock.memory[half]) / 1e6,
+        growth=growth(clock.memory) / 1e6,
     )
     if row.adapt_every:
         loader = Runner.build_dataloader(held_out(cfg, "adapt"), seed=0)

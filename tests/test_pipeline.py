@@ -39,7 +39,7 @@ TINY = {
     "ramp: 100": "ramp: 2",
     "adapt_every: 60": "adapt_every: 1",
     "resamples: 1000": "resamples: 20",
-    "iterations: 20": "iterations: 2",
+    "iterations: 120": "iterations: 2",
     "- 4\n    - 16\n    - 64": "- 4\n    - 16",
     "    - ce_fasa_metric\n    - ce_fasa_class\n    - ldam_drw\n    - ldam_drw_fasa\n": "",
     "    - balanced_softmax\n    - balanced_softmax_fasa\n  seeds": "  seeds",

@@ -52,7 +52,7 @@ def instance_counts(counts: np.ndarray, frequency: list[str]) -> Figure:
     return figure
 
 
-def ap_by_frequency(runs: dict[str, list[dict[str, float]]]) -> Figure:
+def ap_by_frequency(runs: dict[str, dict[int, dict[str, float]]]) -> Figure:
     """AP of rare, common and frequent classes: a bar per row, its seeds' standard deviation, a dot per seed.
 
     Args:
@@ -95,7 +95,7 @@ def rows_by_frequency(runs: dict[str, dict[int, dict[str, float]]], kind: str = 
     return figure
 
 
-def margin_sensitivity(margins: dict[float, list[dict[str, float]]]) -> Figure:
+def margin_sensitivity(margins: dict[float, dict[int, dict[str, float]]]) -> Figure:
     """AP over the angular margin (appendix F, Liu et al.): lines are means over seeds, dots the seeds.
 
     Args:
@@ -103,7 +103,9 @@ def margin_sensitivity(margins: dict[float, list[dict[str, float]]]) -> Figure:
     """
     figure, axes = plt.subplots()
     for i, (metric, label) in enumerate({"AP": "all", **METRICS}.items()):
-        values = [[seed.get(f"segm_{metric}", np.nan) for seed in seeds] for seeds in margins.values()]
+        values = [
+            [seed.get(f"segm_{metric}", np.nan) for seed in seeds.values()] for seeds in margins.values()
+        ]
         axes.plot(list(margins), [np.mean(seeds) for seeds in values], color=f"C{i}", label=label)
         for margin, seeds in zip(margins, values, strict=True):
             axes.plot([margin] * len(seeds), seeds, "o", markersize=4, color=f"C{i}")
@@ -128,7 +130,7 @@ def partner_shares(shares: dict[int, tuple[float, float]]) -> Figure:
     return figure
 
 
-def tide_errors(runs: dict[str, list[dict[str, float]]], kind: str = "segm") -> Figure:
+def tide_errors(runs: dict[str, dict[int, dict[str, float]]], kind: str = "segm") -> Figure:
     """What AP50 would gain without each type of TIDE's errors, as bars (Bolya et al., 2020; Table 1).
 
     Args:
@@ -144,12 +146,12 @@ def tide_errors(runs: dict[str, list[dict[str, float]]], kind: str = "segm") -> 
     return figure
 
 
-def _bars(axes: Axes, runs: dict[str, list[dict[str, float]]], metrics: dict[str, str]) -> None:
+def _bars(axes: Axes, runs: dict[str, dict[int, dict[str, float]]], metrics: dict[str, str]) -> None:
     """A group of bars for each metric, a bar for each row, a dot for each seed; metrics by their labels."""
     width = 0.8 / len(runs)
     for i, (row, seeds) in enumerate(runs.items()):
         x = np.arange(len(metrics)) + (i - (len(runs) - 1) / 2) * width
-        values = np.array([[run.get(metric, np.nan) for metric in metrics] for run in seeds])
+        values = np.array([[run.get(metric, np.nan) for metric in metrics] for run in seeds.values()])
         spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
         axes.bar(x, values.mean(axis=0), width * 0.92, yerr=spread, capsize=4, color=f"C{i}", label=row)
         for seed in values:

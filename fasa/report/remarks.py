@@ -13,7 +13,7 @@ from fasa.report.tables import markdown
 MARGIN = "mask_rcnn_angular"  # and all rows whose names begin like that
 
 
-def margins(rows: dict, found: dict[str, list[dict]]) -> dict[float, list[dict]]:
+def margins(rows: dict, found: dict[str, dict[int, dict]]) -> dict[float, dict[int, dict]]:
     """The metrics of each seed at each angular margin, smallest first.
 
     Args:
@@ -73,7 +73,7 @@ def partner_shares(
 
 
 def section(
-    margins: dict[float, list[dict]],
+    margins: dict[float, dict[int, dict]],
     shares: dict[int, tuple[float, float]],
     repeats: dict[float, tuple[dict[str, float], dict[str, float]]],
     measured: dict[str, dict],
@@ -89,7 +89,7 @@ def section(
     metrics = {f"segm_{name}": f"mask {name}" for name in ("AP", "APr", "APc", "APf")}
     body = []
     for margin, seeds in margins.items():
-        means = [_cell(mean(seed.get(metric, np.nan) for seed in seeds), 1) for metric in metrics]
+        means = [_cell(mean(seed.get(metric, np.nan) for seed in seeds.values()), 1) for metric in metrics]
         body.append([f"{margin:g}", *means, str(len(seeds))])
     sensitivity = markdown(["m_a", *metrics.values(), "n"], body)
     body = [[str(size), *(_cell(100 * share, 0) for share in both)] for size, both in shares.items()]

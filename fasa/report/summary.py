@@ -9,7 +9,7 @@ from fasa.errors import UserError
 RUNS = Path("runs", "evaluate")
 
 
-def by_seed(*sections: dict, runs: Path = RUNS) -> dict[str, dict[int, dict[str, float]]]:
+def evaluated(*sections: dict, runs: Path = RUNS) -> dict[str, dict[int, dict[str, float]]]:
     """The metrics, AP in percent, of each row's evaluated seeds; rows of which none has been are left out.
 
     Args:
@@ -29,11 +29,6 @@ def by_seed(*sections: dict, runs: Path = RUNS) -> dict[str, dict[int, dict[str,
     return found
 
 
-def evaluated(*sections: dict, runs: Path = RUNS) -> dict[str, list[dict[str, float]]]:
-    """`by_seed`, without saying which seed is which."""
-    return {row: list(seeds.values()) for row, seeds in by_seed(*sections, runs=runs).items()}
-
-
 def gains(
     found: dict[str, dict[int, dict[str, float]]], against: dict[str, str]
 ) -> dict[str, dict[str, float]]:
@@ -43,7 +38,7 @@ def gains(
     difference.
 
     Args:
-        found: as from `by_seed`.
+        found: as from `evaluated`.
         against: each row's other row; pairs without a common seed are left out.
     """
     result = {}
@@ -55,9 +50,9 @@ def gains(
     return result
 
 
-def summarise(found: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, dict]]:
+def summarise(found: dict[str, dict[int, dict[str, float]]]) -> dict[str, dict[str, dict]]:
     """``{row: {metric: {"mean", "std", "n"}}}`` over seeds; std is the sample's, None for one seed."""
-    return {row: spread(metrics) for row, metrics in found.items()}
+    return {row: spread(list(seeds.values())) for row, seeds in found.items()}
 
 
 HEADLINE = (

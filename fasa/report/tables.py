@@ -76,7 +76,7 @@ def section(name: str, summary: dict, found: dict | None = None) -> str:
 
     Args:
         summary: as `appendix`'s.
-        found: as from `summary.by_seed`, of a table that says what each of its rows gains against another.
+        found: as from `summary.evaluated`, of a table that says what each of its rows gains against another.
     """
     table = definition(name)
     gained = gains(found, table["against"]) if found is not None else None

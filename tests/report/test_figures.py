@@ -29,14 +29,14 @@ def test_bars_are_the_means_over_seeds():
             f"{kind}_{m}": x + i for kind in ("segm", "bbox") for i, m in enumerate(("APr", "APc", "APf"))
         }
 
-    figure = figures.ap_by_frequency({"a": [run(1.0), run(3.0)], "b": [run(5.0), run(5.0)]})
+    figure = figures.ap_by_frequency({"a": {0: run(1.0), 1: run(3.0)}, "b": {0: run(5.0), 1: run(5.0)}})
     heights = [bar.get_height() for bar in figure.axes[0].patches]
     assert heights == [2, 3, 4, 5, 6, 7]
 
 
 def test_tide_bars_are_the_means_over_seeds():
     names = ["Cls", "Loc", "Both", "Dupe", "Bkg", "Miss", "FalsePos", "FalseNeg"]
-    runs = [{f"segm_tide_{name}": x + i for i, name in enumerate(names)} for x in (1.0, 3.0)]
+    runs = {x: {f"segm_tide_{name}": x + i for i, name in enumerate(names)} for x in (1, 3)}
     left, right = figures.tide_errors({"a": runs}).axes
     assert [bar.get_height() for bar in left.patches] == [2, 3, 4, 5, 6, 7]
     assert [bar.get_height() for bar in right.patches] == [8, 9]
@@ -93,7 +93,7 @@ def test_rows_by_frequency_show_each_seed_and_what_compares():
 
 def test_margins_are_lines_over_their_values():
     figure = figures.margin_sensitivity(
-        {0.0: [dict(segm_AP=10.0)], 0.5: [dict(segm_AP=2.0), dict(segm_AP=4.0)]}
+        {0.0: {0: dict(segm_AP=10.0)}, 0.5: {0: dict(segm_AP=2.0), 1: dict(segm_AP=4.0)}}
     )
     line = figure.axes[0].lines[0]
     assert list(line.get_xdata()) == [0.0, 0.5] and list(line.get_ydata()) == [10.0, 3.0]

@@ -28,13 +28,13 @@ def test_margins_are_sorted_and_only_those():
         "mask_rcnn_angular": dict(augmenter=dict(type="AngularTransfer", margin=0.1)),
         "mask_rcnn_angular_m00": dict(augmenter=dict(type="AngularTransfer", margin=0.0)),
     }
-    found = {name: [dict(segm_AP=float(len(name)))] for name in rows}
+    found = {name: {0: dict(segm_AP=float(len(name)))} for name in rows}
     margins = remarks.margins(rows, found)
     assert list(margins) == [0.0, 0.1] and margins[0.0] == found["mask_rcnn_angular_m00"]
 
 
 def test_section_holds_what_was_measured():
-    margins = {0.0: [dict(segm_AP=10.0), dict(segm_AP=20.0)], 0.5: [dict(segm_AP=1.0)]}
+    margins = {0.0: {0: dict(segm_AP=10.0), 1: dict(segm_AP=20.0)}, 0.5: {0: dict(segm_AP=1.0)}}
     measured = {
         "mask_rcnn": dict(seconds=0.4),
         "mask_rcnn_smote": dict(seconds=9.0),

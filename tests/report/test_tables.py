@@ -77,9 +77,7 @@ def test_gains_stand_beside_the_rows_that_are_compared():
         "mask_rcnn_rfs": {s: {f"segm_{m}": 10.0 + s for m in ("AP", "APr", "APc", "APf")} for s in (0, 1)},
         "mask_rcnn_rfs_fasa": {0: dict(segm_AP=10.5, segm_APr=8.0, segm_APc=1.0, segm_APf=1.0)},
     }
-    text = tables.section(
-        "table2", summarise({row: list(seeds.values()) for row, seeds in found.items()}), found
-    )
+    text = tables.section("table2", summarise(found), found)
     header, _, base, row = text.splitlines()[-4:]
     assert "gain in mask AP " in header and "gain in mask APr" in header and "both rows have" in text
     assert [cell.strip() for cell in base.split("|")[-4:-1]] == ["-", "-", "-"]

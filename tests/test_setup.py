@@ -5,9 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 SCRIPT = Path(__file__).parents[1] / "setup.sh"
 BASH = shutil.which("bash")
@@ -206,3 +209,11 @@ def test_mmcv_is_built_anew_when_pips_copy_does_not_run(machine):
 
 def test_the_script_runs_as_make_calls_it():
     assert os.access(SCRIPT, os.X_OK)
+
+
+def test_what_is_pinned_runs_on_the_oldest_python_we_promise():
+    project = tomllib.loads((SCRIPT.parent / "pyproject.toml").read_text())["project"]
+    oldest = project["requires-python"].removeprefix(">=") + ".0"
+    asked = {one.name: one.metadata.get("Requires-Python") or "" for one in distributions()}
+    assert len(asked) > 50  # what `make` installed, and tests run in
+    assert {name: python for name, python in asked.items() if oldest not in SpecifierSet(python)} == {}

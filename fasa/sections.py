@@ -1,10 +1,59 @@
-"""Sections of params.yaml as dataclasses: what is unknown, missing or of another type is refused."""
+"""Sections of params.yaml as typed structs: what is unknown, missing, of another type or out of range is refused."""
 
 import dataclasses
+import re
 from collections.abc import Collection
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
 
 from fasa.errors import UserError
+
+T = TypeVar("T")
+Count = Annotated[int, Meta(ge=0)]  # 0, 1, 2 ...
+Positive = Annotated[int, Meta(ge=1)]
+Seed = Annotated[int, Meta(ge=0, lt=2**32)]
+NonNegative = Annotated[float, Meta(ge=0)]
+Above0 = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]  # what may reach a shell
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A section of params.yaml: fields are its keys, their types say what is allowed.
+
+    Ranges stand in the types above or in `msgspec.Meta`; what hangs on two fields at once is checked in
+    ``__post_init__``, which raises a ValueError.
+    """
+
+
+def read(kind: type[T], value: Any, where: str = "") -> T:
+    """A `Section`, or any type msgspec knows, from plain data.
+
+    Args:
+        where: dotted path of the value in params.yaml, as ``dvc exp run -S`` takes it.
+
+    Raises:
+        UserError: one line with the dotted path of what is wrong.
+    """
+    refuse_infinite(value, where)
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at `")
+        inner = re.sub(r"^\$\.?|`.*$", "", place.removeprefix("key` in `"))
+        path = ".".join(filter(None, [where, inner])) or "the file"
+        raise UserError(f"params.yaml: {path}: {message}") from None
+
+
+def refuse_infinite(value: Any, where: str) -> None:
+    """Refuse NaN and infinity anywhere in plain data, by the path of the first."""
+    if isinstance(value, float) and value - value != 0:
+        raise UserError(f"params.yaml: {where} is {value}; it must be a finite number")
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        refuse_infinite(part, f"{where}.{key}" if where else str(key))
 
 
 def at_least(least: float, default: Any = dataclasses.MISSING) -> Any:

@@ -1,0 +1,76 @@
+"""Files that are written whole or not at all."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from fasa.errors import UserError
+
+
+@contextmanager
+def replacing(path: str | Path, mode: str = "wb") -> Iterator[IO]:
+    """Open a file beside `path` that takes its place when the block ends, and is gone when the block fails.
+
+    Folders above it are made. The bytes are on the disk before the name is: after a crash `path` is the old
+    file or the new one.
+
+    Args:
+        path: where to write; what is there must be a regular file, or a link to one, which stays a link.
+        mode: "wb", or "w" for text in UTF-8.
+
+    Raises:
+        UserError: `path` is a folder or a device, or cannot be written: no room, no permission.
+
+    Example:
+        >>> with replacing("metrics.json", "w") as file:
+        ...     _ = file.write("{}")
+    """
+    path = Path(path)
+    with readable_errors(path):
+        target = Path(os.path.realpath(path))
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            raise UserError(f"{path}: is not a regular file and would be replaced; choose another name")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            with open(beside, mode, encoding=None if "b" in mode else "utf-8") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, target)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+MENDS = {
+    errno.ENOSPC: "free some space and run this again",
+    errno.EDQUOT: "free some of your quota and run this again",
+    errno.EACCES: "allow writing there, or choose another place",
+    errno.EPERM: "allow writing there, or choose another place",
+    errno.EROFS: "choose a place that can be written to",
+    errno.ENOTDIR: "a file lies where a folder should be: move it away",
+    errno.EEXIST: "a file lies where a folder should be: move it away",
+    errno.EISDIR: "a folder lies where a file should be: move it away",
+}
+
+
+@contextmanager
+def readable_errors(path: str | Path) -> Iterator[None]:
+    """Turn what the operating system says of a file into one line that names it, and how to mend it.
+
+    Args:
+        path: named where the error itself names no file.
+
+    Raises:
+        UserError: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        mend = MENDS.get(error.errno)
+        reason = f"{error.filename or path}: {error.strerror or error}"
+        raise UserError(f"{reason}; {mend}" if mend else reason) from error

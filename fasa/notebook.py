@@ -1,20 +1,21 @@
 """What a notebook calls to live in two worlds: run by the pipeline, or opened in JupyterLab.
 
-from fasa.notebook import output, params, save_figure, start, style, work_dir
+from fasa import notebook
+from fasa.notebook import output, save_figure, start, style, work_dir
 
 start()
 
-data = params("data")  # in the cell tagged "parameters"; the pipeline injects what its stage declares
+job = notebook.job("data@embedded")  # in the cell tagged "parameters"; the pipeline puts its stage's own after it
 """
 
-import json
 import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fasa.errors import UserError
-from fasa.pipeline.project import load_params, root
+from fasa.files import replacing
+from fasa.pipeline.project import read_job, root
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,19 +30,13 @@ def start() -> None:
     os.chdir(root())
 
 
-def params(name: str) -> Any:
-    """A section of params.yaml for the active profile (``params("data")``), or a top-level value of it.
+def job(stage: str) -> dict[str, Any]:
+    """The settings of a stage, to look at by hand: ``job("train@embedded-mask_rcnn_fasa-0")``.
 
     Raises:
-        UserError: there is none, or, under the pipeline, the stage does not declare it: DVC would not notice
-            when it changes.
+        UserError: nothing of that name is planned.
     """
-    declared = os.environ.get("FASA_PARAMS")
-    values = json.loads(declared) if declared else load_params()
-    if name not in values:
-        where = f"the params of stage {os.environ['DVC_STAGE']} in dvc.yaml" if declared else "params.yaml"
-        raise UserError(f"{name!r} is not in {where}: add it there")
-    return values[name]
+    return read_job(stage)["settings"]
 
 
 def output(path: str | Path) -> Path:
@@ -102,8 +97,6 @@ def save_figure(figure: "Figure", path: str | Path) -> Path:
     path = Path(path)
     if path.suffix not in NO_DATES:
         raise UserError(f"{path}: figures are saved as {', '.join(NO_DATES)}")
-    beside = path.with_name(f".{path.name}.tmp")
-    with mpl.rc_context({"svg.hashsalt": "fasa"}):
-        figure.savefig(beside, format=path.suffix[1:], metadata=NO_DATES[path.suffix])
-    os.replace(beside, path)
+    with mpl.rc_context({"svg.hashsalt": "fasa"}), replacing(path) as file:
+        figure.savefig(file, format=path.suffix[1:], metadata=NO_DATES[path.suffix])
     return path

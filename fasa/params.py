@@ -1,166 +1,245 @@
-"""params.yaml, checked: ``python -m fasa.params`` refuses what no stage would understand, before any runs."""
+"""params.yaml as types: ranges and choices stand here, and nothing that is not here is accepted."""
 
-import dataclasses
-import inspect
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fasa.classification import experiment
-from fasa.data import glyphs
+from msgspec import Meta
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from fasa.classification import job as classification
 from fasa.errors import UserError
-from fasa.pipeline.project import load_params
-from fasa.rows import Schedule, method, read_row
-from fasa.sections import at_least, check_keys, strict
+from fasa.job import MODEL, Schedule
+from fasa.sections import Count, Name, Positive, Section, Seed, read
 
-
-@dataclass(frozen=True)
-class Run:
-    """Rows that `dvc repro` trains: `run`, the main ones, on every seed, and `more`, the others, on fewer.
+class Row(Section):
+    """What distinguishes a row from plain Mask R-CNN, the same at every scale.
 
     Args:
-        rows: names of rows, each a section of the profile's `rows`.
-        seeds: whole numbers.
+        model: a file of the profile's configs, without its suffix.
+        traits: in this order; each a fragment in ``configs/traits``, or an augmenter in the profile's `traits`.
+        augmenter: arguments in place of the trait's own.
+        adapt_every, signal: in place of the trait's own, see `fasa.job.Job`.
     """
 
-    rows: list
-    seeds: list
+    model: Name = MODEL
+    traits: list[Name] = []
+    augmenter: dict[str, Any] = {}
+    adapt_every: Count | None = None
+    signal: Literal["loss", "metric"] | None = None
 
 
-@dataclass(frozen=True)
-class Tuning:
-    """What `dvc repro tuning/dvc.yaml` tries.
+class AugmenterTrait(Section):
+    """A trait that is an augmenter: its arguments at a profile's scale, and how it adapts.
 
     Args:
-        prob_scale: candidates for FASA.
-        seeds: of `Run.seeds`.
+        augmenter: a method of `fasa` and its arguments, such as ``{type: FASA, prob_scale: 8}``.
+        adapt_every, signal: see `fasa.job.Job`.
     """
 
-    prob_scale: list
-    seeds: list
+    augmenter: dict[str, Any]
+    adapt_every: Count | None = None
+    signal: Literal["loss", "metric"] = "loss"
 
 
-@dataclass(frozen=True)
-class Classify:
-    """What the stage `classify` runs: every row on every set.
-
-    Args:
-        sets, rows: names, each a section of the profile's `classification`.
-        seeds: whole numbers.
-    """
-
-    sets: list
-    rows: list
-    seeds: list
-
-
-@dataclass(frozen=True)
-class Classification:
-    """The data sets of classification and its rows, see `fasa.classification`."""
-
-    sets: dict
-    rows: dict
-
-
-@dataclass(frozen=True)
-class Table:
+class Table(Section):
     """How rows are compared.
 
     Args:
         resamples: of the paired bootstrap.
     """
 
-    resamples: int = at_least(1)
+    resamples: Positive = 1000
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(Section):
     """How the cost of a row is measured.
 
     Args:
         iterations: that are timed.
     """
 
-    iterations: int = at_least(2)
+    iterations: Annotated[int, Meta(ge=2)] = 120
 
 
-def check(params: dict[str, Any]) -> None:
-    """Check all sections of params.yaml, the active profile's lifted to the top.
+class Profile(Section):
+    """A scale: data, schedule and the numbers of the traits.
+
+    Args:
+        data: of a kind of `fasa.data.kinds`, and its settings.
+        configs: the folder below ``configs`` with the models; None: of the profile's own name.
+        threads: of a stage, on the CPU; the last digits of metrics depend on it.
+        warmup: of what the rows of a seed share; None: each is trained from its initial weights.
+        train: of a row's own part.
+        traits: by name, settings of a fragment or an `AugmenterTrait`; a fragment that is not here has its defaults.
+        table, cost: how rows are compared and measured.
+    """
+
+    data: dict[str, Any]
+    train: Schedule
+    warmup: Schedule | None = None
+    configs: Name | None = None
+    threads: Positive = 1
+    traits: dict[Name, dict[str, Any]] = {}
+    table: Table = Table()
+    cost: Cost = Cost()
+
+
+class ClassifierRow(Section):
+    """What distinguishes a row of classification from plain cross-entropy, the same on every set.
+
+    Args:
+        loss: see `fasa.classification.job.Row`.
+        traits: at most one, an augmenter of the set's `traits`.
+        augmenter: arguments in place of the trait's own.
+        adapt_every, adapt_split, signal: in place of the trait's own.
+    """
+
+    loss: classification.Losses = "cross_entropy"
+    traits: Annotated[list[Name], Meta(max_length=1)] = []
+    augmenter: dict[str, Any] = {}
+    adapt_every: Positive | None = None
+    adapt_split: Literal["adapt", "test"] | None = None
+    signal: Literal["loss", "metric"] | None = None
+
+
+class ClassifierTrait(Section):
+    """An augmenter's arguments on a set, and how it adapts, see `fasa.classification.job.Row`."""
+
+    augmenter: dict[str, Any]
+    adapt_every: Positive = 1
+    adapt_split: Literal["adapt", "test"] = "adapt"
+    signal: Literal["loss", "metric"] = "loss"
+
+
+class Set(Section):
+    """A data set of classification, how to train on it, and the numbers of the traits.
+
+    Args:
+        data: of a kind of `fasa.data.kinds`, and its settings.
+        schedule: how long and how fast to train.
+        seed: of what is drawn of the data; the same for all rows.
+        shots: few-shot classes have fewer images than the first, many-shot ones more than the second.
+        threads: of the CPU.
+        precision: of the network up to the embeddings.
+        traits: the augmenters that rows name.
+    """
+
+    data: dict[str, Any]
+    schedule: classification.Schedule
+    shots: Annotated[list[Count], Meta(min_length=2, max_length=2)]
+    seed: Seed = 0
+    threads: Positive = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    traits: dict[Name, ClassifierTrait] = {}
+
+    def __post_init__(self):
+        if self.shots != sorted(self.shots):
+            raise ValueError(f"shots is {self.shots}; the smaller comes first")
+
+
+class Classification(Section):
+    """Data sets and rows of Tables 3 and 4."""
+
+    sets: dict[Name, Set]
+    rows: dict[Name, ClassifierRow]
+
+
+class Run(Section):
+    """What is trained and evaluated of the detector: every row on every seed, at the scale of every profile."""
+
+    rows: Annotated[list[Name], Meta(min_length=1)]
+    seeds: Annotated[list[Seed], Meta(min_length=1)]
+
+
+class Classify(Section):
+    """What is trained of the classifier: every row on every set, for every seed."""
+
+    sets: list[Name]
+    rows: list[Name]
+    seeds: list[Seed]
+
+
+class Tuning(Section):
+    """What ``dvc repro tuning/dvc.yaml`` tries.
+
+    Args:
+        row: whose `prob_scale` is chosen.
+        prob_scale: candidates.
+        seeds: of `Run.seeds`.
+    """
+
+    row: Name
+    prob_scale: list[Annotated[float, Meta(gt=0)]]
+    seeds: list[Seed]
+
+
+class Params(Section):
+    """All of params.yaml.
+
+    Args:
+        profiles: the scales that run.
+        run, classify, tuning: what runs of each.
+        repro: of `run.rows`, those that ``make repro`` runs.
+        rows: of the detector, the same at every scale.
+        classification: its sets and rows.
+        sections: every other key of the file, a profile each.
+    """
+
+    profiles: Annotated[list[Name], Meta(min_length=1)]
+    run: Run
+    repro: list[Name]
+    classify: Classify
+    tuning: Tuning
+    rows: dict[Name, Row]
+    classification: Classification
+    sections: dict[Name, Profile]
+
+    def __post_init__(self):
+        sets = self.classification.sets
+        for where, values, known in (
+            ("profiles", self.profiles, self.sections),
+            ("run.rows", self.run.rows, self.rows),
+            ("run.seeds", self.run.seeds, None),
+            ("repro", self.repro, self.run.rows),
+            ("classify.sets", self.classify.sets, sets),
+            ("classify.rows", self.classify.rows, self.classification.rows),
+            ("classify.seeds", self.classify.seeds, None),
+            ("tuning.row", [self.tuning.row], self.rows),
+            ("tuning.prob_scale", self.tuning.prob_scale, None),
+            ("tuning.seeds", self.tuning.seeds, self.run.seeds),
+        ):
+            if twice := [value for i, value in enumerate(values) if value in values[:i]]:
+                raise ValueError(f"{where} names {twice[0]!r} twice")
+            if unknown := [value for value in values if known is not None and value not in known]:
+                names = ", ".join(map(str, sorted(known)))
+                raise ValueError(f"{where}: there is no {unknown[0]!r}; known: {names}")
+        if both := self.sections.keys() & sets.keys():
+            raise ValueError(f"{min(both)} is a profile and a set of classification: they would share folders")
+
+
+def read_params(path: Path) -> Params:
+    """Read and check params.yaml as DVC reads it: YAML 1.2, where ``1e-3`` is a number and ``no`` a string.
 
     Raises:
-        UserError: the first thing that is wrong, and how to mend it.
+        UserError: one line that says what is wrong, by the dotted path that ``dvc exp run -S`` takes.
     """
-    sections = dict(
-        profile=str,
-        run=Run,
-        more=Run,
-        classify=Classify,
-        tuning=Tuning,
-        threads=int,
-        data=glyphs.Settings,
-        warmup=Schedule,
-        train=Schedule,
-        rows=dict,
-        table=Table,
-        cost=Cost,
-        classification=Classification,
-    )
-    profile = params.get("profile")
-    others = {path.parent.name for path in Path("configs").glob("*/*.py")}
-    if profile not in others:
-        raise UserError(f"params.yaml: profile {profile!r} has no folder configs/{profile}")
-    check_keys(params, sections.keys() | others, profile)
-    for name, kind in sections.items():
-        if name not in params:
-            raise UserError(f"params.yaml: {profile}.{name} is missing")
-        if dataclasses.is_dataclass(kind):
-            strict(kind, params[name], name)
-        elif not isinstance(params[name], kind):
-            raise UserError(f"params.yaml: {profile}.{name} is {params[name]!r}, not {kind.__name__}")
-    if both := {*params["run"]["rows"]} & {*params["more"]["rows"]}:
-        raise UserError(f"params.yaml: {min(both)} stands in run.rows and in more.rows; leave one out")
-    for name in sorted({*params["rows"], *params["run"]["rows"], *params["more"]["rows"]}):
-        row = read_row(params["rows"], name)
-        if not (model := Path("configs", profile, f"{row.model}.py")).exists():
-            raise UserError(f"params.yaml: rows.{name}.model is {row.model!r}, but there is no {model}")
-    chosen, there = params["classify"], params["classification"]
-    for name in {*there["sets"], *chosen["sets"]}:
-        experiment.read_set(there["sets"], name)
-    for name in {*there["rows"], *chosen["rows"]}:
-        experiment.read_row(there["rows"], name)
-    for where, rows in (("rows", params["rows"]), ("classification.rows", there["rows"])):
-        for name, row in rows.items():
-            if row.get("augmenter"):
-                try_augmenter(row["augmenter"], f"{where}.{name}.augmenter")
-
-
-def try_augmenter(section: dict, where: str) -> None:
-    """Build an augmenter for two classes, since it checks what it is given only then.
-
-    Raises:
-        UserError: what it refuses.
-    """
-    kind = method(section)
-    given = dict(num_classes=2, width=2, map_shape=(1, 1, 1))
-    given = {name: value for name, value in given.items() if name in inspect.signature(kind).parameters}
     try:
-        kind(**given, **{name: value for name, value in section.items() if name != "type"})
-    except (TypeError, ValueError) as error:
-        raise UserError(f"params.yaml: {where}: {error}") from None
-
-
-def main() -> int:
-    """Check params.yaml; the file that is written is always the same, so that no stage runs again for it."""
-    try:
-        check(load_params())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    Path("build").mkdir(exist_ok=True)
-    Path("build", "params.ok").write_text("params.yaml was checked\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        content = YAML(typ="safe", pure=True).load(path.read_bytes().decode())
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 (byte {error.start}): save it as UTF-8") from None
+    except (OSError, YAMLError, ValueError, ArithmeticError, AttributeError) as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: is {type(content).__name__}, not keys and values; git checkout {path.name} brings it back")
+    known = {name: content[name] for name in Params.__struct_fields__ if name in content and name != "sections"}
+    sections = {str(name): value for name, value in content.items() if name not in known}
+    for name in content.get("profiles") or []:
+        if isinstance(name, str) and name not in sections:
+            raise UserError(f"params.yaml: profiles names {name!r}, but there is no section {name}")
+    for name, section in sections.items():
+        if not isinstance(section, dict) or "data" not in section:
+            names = ", ".join(name for name in Params.__struct_fields__ if name != "sections")
+            raise UserError(f"params.yaml: {name} is unknown: neither one of {names}, nor a profile with data")
+        read(Profile, section, name)
+    return read(Params, known | dict(sections=sections))

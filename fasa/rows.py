@@ -1,120 +1,156 @@
-"""What distinguishes a row of params.yaml, and how long it trains."""
+"""A row of params.yaml and a profile become a job."""
 
-import dataclasses
 import inspect
-from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 import fasa
+from fasa import traits
+from fasa.classification import job as classification
 from fasa.errors import UserError
-from fasa.grouping import MeanShiftGroups
-from fasa.sections import at_least, check_keys, is_number, known, strict
+from fasa.job import MODEL, Job, method
+from fasa.params import AugmenterTrait, Params
+from fasa.sections import read
 
-MODEL = "mask_rcnn"
 FILLED_IN = {"num_classes", "width", "map_shape", "seed"}  # of an augmenter, by who builds it
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to train.
-
-    Args:
-        iterations: steps of the optimiser.
-        batch: images per iteration.
-        lr: peak learning rate.
-        ramp: iterations of linear warm-up from lr / 10.
-        final: the share of lr that a cosine falls to at the end; 1 keeps it.
-    """
-
-    iterations: int = at_least(1)
-    batch: int = at_least(1)
-    lr: float = at_least(0)
-    ramp: int = at_least(0, default=0)
-    final: float = at_least(0, default=1.0)
-
-
-@dataclass(frozen=True)
-class RFS:
-    """Repeat factor sampling, see `fasa.data.repeat_factors`.
-
-    Args:
-        threshold: the share of images below which a class has its images repeated; the paper's is 1e-3.
-        rounding: of repeat factors.
-    """
-
-    threshold: float = at_least(0)
-    rounding: str = known(("ceil", "stochastic"))
-
-
-@dataclass(frozen=True)
-class Row:
-    """What distinguishes a row from plain Mask R-CNN, trained on images drawn uniformly.
-
-    Args:
-        model: a file of the profile's configs, without its suffix.
-        classifier: the last layer: a linear one, or mmdet's NormedLinear.
-        loss: of the classifier: cross-entropy, or mmdet's SeesawLoss.
-        rfs: the arguments of `RFS`; None: off.
-        nms_resampling: whether the RPN keeps more proposals of rare objects (appendix G).
-        instaboost: whether objects are moved about in their images.
-        augmenter: a class of `fasa` and its arguments, such as ``{type: FASA, prob_scale: 8}``; None: off.
-        adapt_every: iterations between adaptation passes; None: never.
-        signal: what is measured in a pass: the loss of each class, or its metric, the box AP (appendix B.2).
-    """
-
-    model: str = MODEL
-    classifier: str = known(("linear", "normed"))
-    loss: str = known(("cross_entropy", "seesaw"))
-    rfs: dict | None = None
-    nms_resampling: bool = False
-    instaboost: bool = False
-    augmenter: dict | None = None
-    adapt_every: int | None = at_least(1, default=None)
-    signal: str = known(("loss", "metric"))
-
-    @property
-    def shares_warmup(self) -> bool:
-        """Whether plain Mask R-CNN's warm-up is this row's too: the same network, with the same scores."""
-        plain = (self.model, self.classifier, self.loss) == (MODEL, "linear", "cross_entropy")
-        return plain and not (self.augmenter and method(self.augmenter).changes_scores)
-
-
-def read_row(rows: dict, name: str) -> Row:
-    """The row `name` of the section `rows`, every key of it checked.
+def compose(params: Params, profile: str, row: str, seed: int) -> Job:
+    """The job of a row at a profile's scale.
 
     Raises:
-        UserError: an unknown key or value, or a combination that cannot be.
+        UserError: a trait that does not exist, settings that it does not take, or traits that exclude each other.
     """
-    if name not in rows:
-        raise UserError(f"params.yaml: there is no row {name!r}; known: {', '.join(sorted(rows))}")
-    row = strict(Row, rows[name], f"rows.{name}")
-    if row.rfs is not None:
-        strict(RFS, row.rfs, f"rows.{name}.rfs")
-    adapts = False
-    if row.augmenter is not None:
-        check_augmenter(row.augmenter, f"rows.{name}.augmenter")
-        kind = method(row.augmenter)
-        adapts = kind.adapts()
-        if kind.changes_scores and (row.classifier, row.loss) != ("linear", "cross_entropy"):
-            own = f"{kind.__name__} makes scores of its own"
-            raise UserError(f"params.yaml: rows.{name}: {own}; leave classifier and loss out")
-    if row.adapt_every and not adapts:
-        raise UserError(f"params.yaml: rows.{name}.adapt_every: nothing adapts in this row; leave it out")
-    return row
+    scale, mine, where = params.sections[profile], params.rows[row], f"rows.{row}"
+    fragments, adapting = {}, None
+    for trait in mine.traits:
+        numbers, place = scale.traits.get(trait, {}), f"{profile}.traits.{trait}"
+        if traits.exists(trait):
+            settings = read(traits.load(trait).Settings, numbers, place)
+            fragments[trait] = msgspec.to_builtins(settings)
+        elif trait not in scale.traits:
+            known = sorted({*scale.traits, *(path.stem for path in traits.FOLDER.glob("*.py"))})
+            raise UserError(
+                f"params.yaml: {where}.traits: {trait!r} is neither a file of {traits.FOLDER} nor in "
+                f"{profile}.traits; known: {', '.join(known)}"
+            )
+        elif adapting is not None:
+            raise UserError(f"params.yaml: {where}.traits: {trait} is a second augmenter; a row has one")
+        else:
+            adapting = read(AugmenterTrait, numbers, place)
+    augmenter = merged(adapting.augmenter, mine.augmenter) if adapting else None
+    if adapting is None and (mine.augmenter or mine.adapt_every is not None or mine.signal):
+        raise UserError(f"params.yaml: {where}: augmenter, adapt_every and signal change a trait; it has none of that kind")
+    if augmenter:
+        check_augmenter(augmenter, f"{profile}.traits.{mine.traits[-1]}.augmenter", where)
+    changes_network = any(traits.load(name).warmup for name in fragments)
+    changes_scores = augmenter is not None and method(augmenter).changes_scores
+    if changes_network and changes_scores:
+        raise UserError(
+            f"params.yaml: {where}: {augmenter['type']} makes scores of its own; leave {', '.join(fragments)} out"
+        )
+    adapt_every = mine.adapt_every if mine.adapt_every is not None else adapting and adapting.adapt_every
+    if adapt_every is not None and not method(augmenter).adapts():
+        raise UserError(f"params.yaml: {where}.adapt_every: nothing adapts in this row; leave it out")
+    return Job(
+        profile=profile,
+        configs=scale.configs or profile,
+        row=row,
+        seed=seed,
+        threads=scale.threads,
+        model=mine.model,
+        traits=fragments,
+        augmenter=augmenter,
+        adapt_every=adapt_every,
+        signal=mine.signal or (adapting.signal if adapting else "loss"),
+        warmup=scale.warmup,
+        train=scale.train,
+        own_warmup=mine.model != MODEL or changes_network or changes_scores,
+    )
 
 
-def check_augmenter(section: dict, where: str) -> None:
-    """Refuse an augmenter that does not exist, and arguments that it does not take."""
+def shared_warmup(params: Params, profile: str, seed: int) -> Job:
+    """The job of what the rows of a seed share: FASA gathers moments and draws nothing."""
+    scale = params.sections[profile]
+    return Job(
+        profile=profile,
+        configs=scale.configs or profile,
+        row="warmup",
+        seed=seed,
+        threads=scale.threads,
+        augmenter=dict(type="FASA"),
+        warmup=scale.warmup,
+        train=scale.warmup or scale.train,
+    )
+
+
+def compose_classifier(params: Params, set_name: str, row: str, seed: int) -> classification.Job:
+    """The job of a row of classification on a set.
+
+    Raises:
+        UserError: a trait that the set has not, settings that are refused, or a method that needs a detector's head.
+    """
+    there, mine = params.classification.sets[set_name], params.classification.rows[row]
+    where, place = f"classification.rows.{row}", f"classification.sets.{set_name}"
+    settings = dict(loss=mine.loss)
+    changed = {name: getattr(mine, name) for name in ("adapt_every", "adapt_split", "signal")}
+    changed = {name: value for name, value in changed.items() if value is not None}
+    if not mine.traits and (mine.augmenter or changed):
+        raise UserError(f"params.yaml: {where}: what it changes is an augmenter's; it names none under traits")
+    for name in mine.traits:
+        if name not in there.traits:
+            raise UserError(f"params.yaml: {where}.traits: {name!r} is not in {place}.traits")
+        trait = there.traits[name]
+        augmenter = merged(trait.augmenter, mine.augmenter)
+        check_augmenter(augmenter, f"{place}.traits.{name}.augmenter", where)
+        if method(augmenter).needs_maps or method(augmenter).changes_scores:
+            raise UserError(f"params.yaml: {place}.traits.{name}: {augmenter['type']} needs a detector's head")
+        settings |= msgspec.structs.asdict(trait) | dict(augmenter=augmenter) | changed
+    return classification.Job(
+        set=set_name,
+        row=row,
+        seed=seed,
+        schedule=there.schedule,
+        settings=classification.Row(**settings),
+        shots=there.shots,
+        threads=there.threads,
+        precision=there.precision,
+    )
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Two nested dicts as one; where both have a value it is that of `above`, and a None there leaves it out."""
+    both = dict(below)
+    for key, value in above.items():
+        nested = isinstance(value, dict) and isinstance(below.get(key), dict)
+        both[key] = merged(below[key], value) if nested else value
+    return {key: value for key, value in both.items() if value is not None}
+
+
+def check_augmenter(section: dict[str, Any], where: str, row: str = "") -> None:
+    """Build an augmenter for two classes: it checks what it is given.
+
+    Args:
+        where: the dotted path of its section.
+        row: that of the row that may have changed it.
+
+    Raises:
+        UserError: there is no such method, or arguments that it refuses.
+    """
     if (kind := section.get("type")) not in fasa.METHODS:
         raise UserError(f"params.yaml: {where}.type is {kind!r}; known: {', '.join(sorted(fasa.METHODS))}")
-    arguments = inspect.signature(method(section)).parameters
-    check_keys(section, arguments.keys() - FILLED_IN | {"type"}, where)
-    for key, value in section.items():
-        if key in arguments and is_number(arguments[key].default) and not is_number(value):
-            raise UserError(f"params.yaml: {where}.{key} is {value!r}, not a number")
-    fields = {field.name for field in dataclasses.fields(MeanShiftGroups)}
-    check_keys(section.get("groups", {}), fields, f"{where}.groups")
+    known = inspect.signature(method(section)).parameters
+    given = dict(num_classes=2, width=2, map_shape=(1, 1, 1))
+    given = {name: value for name, value in given.items() if name in known}
+    arguments = {name: value for name, value in section.items() if name != "type"}
+    if unknown := arguments.keys() - (known.keys() - FILLED_IN):
+        names = ", ".join(sorted(known.keys() - FILLED_IN))
+        raise UserError(f"params.yaml: {where}.{min(unknown)} is unknown; known: {names}")
+    try:
+        method(section)(**given, **arguments)
+    except (TypeError, ValueError) as error:
+        place = f"{where} (as {row} has it)" if row else where
+        raise UserError(f"params.yaml: {place}: {error}") from None
 
 
-def method(section: dict) -> type:
-    """The class that an augmenter's section names."""
-    return getattr(fasa, section["type"])

@@ -1,17 +1,17 @@
 """Interrupted training goes on as if it had not been interrupted."""
 
-import dataclasses
 import json
-import os
 import zlib
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 
-from fasa.classification.rows import Row, Schedule
+from fasa.classification.job import Row, Schedule
 from fasa.data.images import LongTailed
 from fasa.errors import UserError
+from fasa.files import replacing
 
 LAST = "last.pth"
 
@@ -20,15 +20,14 @@ def identity(data: LongTailed, schedule: Schedule, row: Row, **others: int | boo
     """All that the bits of a run depend on, as one line; images and labels through a checksum."""
     arrays = [np.ascontiguousarray(array) for split in (data.train, data.adapt, data.test) for array in split]
     sums = [zlib.crc32(array) for array in arrays]
-    parts = dict(data=sums, schedule=dataclasses.asdict(schedule), row=dataclasses.asdict(row), **others)
+    parts = dict(data=sums, schedule=msgspec.to_builtins(schedule), row=msgspec.to_builtins(row), **others)
     return json.dumps(parts, sort_keys=True)
 
 
 def save(path: Path, state: dict) -> None:
-    """Write beside and rename: whenever the process dies, the file is whole."""
-    beside = path.with_suffix(".new")
-    torch.save(state, beside)
-    os.replace(beside, path)
+    """Whenever the process dies, the file is whole."""
+    with replacing(path) as file:
+        torch.save(state, file)
 
 
 def load(path: Path, run: str) -> dict | None:

@@ -1,6 +1,6 @@
 """The learning rate of every epoch, as LDAM-DRW trains (Cao et al. 2019)."""
 
-from fasa.classification.rows import Schedule
+from fasa.classification.job import Schedule
 
 DROPS = (0.8, 0.9)  # shares of the epochs: 160 and 180 of 200
 FACTOR = 0.01  # at each of them

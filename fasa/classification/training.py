@@ -16,7 +16,7 @@ from fasa.classification.batches import Images, channel_moments, epoch_generator
 from fasa.classification.checkpoint import LAST, identity, load, save
 from fasa.classification.learner import Learner
 from fasa.classification.progress import Progress
-from fasa.classification.rows import Row, Schedule
+from fasa.classification.job import Row, Schedule
 from fasa.data.images import LongTailed
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fasa.data import source
 from fasa.errors import UserError
 
 MEND = "run: dvc repro data"
@@ -81,3 +82,15 @@ def check_images(root: str | Path, annotations: dict) -> None:
     missing = [path for image in annotations["images"] if not (path := image_path(root, image)).is_file()]
     if missing:
         raise UserError(f"{missing[0]}: missing, with {len(missing) - 1} other images; {MEND}")
+
+
+def checked_annotations(data: Path, part: str) -> dict:
+    """The annotations of a part of a prepared data set, which are complete and whose images are there.
+
+    Args:
+        data: the folder.
+        part: "train", "adapt" or "val"; of train every category has an instance.
+    """
+    annotations = read_annotations(data / "annotations" / f"{part}.json", train=part == "train")
+    check_images(source(data).images, annotations)
+    return annotations

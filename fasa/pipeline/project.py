@@ -1,12 +1,12 @@
-"""Where the repository is, and what its params.yaml says for the active profile."""
+"""Where the repository is, and what the plan has written there."""
 
+import json
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from fasa.errors import UserError
+
+JOBS, NOTEBOOKS = Path("build", "jobs"), Path("build", "notebooks")
 
 
 def root() -> Path:
@@ -22,29 +22,23 @@ def root() -> Path:
     raise UserError(f"no dvc.yaml in {here} or above it: call this from inside the repository")
 
 
-def parse_yaml(text: str) -> Any:
-    """A YAML 1.2 value, read as DVC reads it: ``1e-3`` is a number and ``no`` a string, unlike in PyYAML."""
-    return YAML(typ="safe", pure=True).load(text)
-
-
-def load_params() -> dict[str, Any]:
-    """All of params.yaml, the active profile's section lifted to the top.
+def read_job(stage: str) -> dict[str, Any]:
+    """What the plan says of a stage, ``train@embedded-mask_rcnn-0``; see `fasa.pipeline.plan`.
 
     Raises:
-        UserError: params.yaml is missing or broken, or has no section for its ``profile``.
+        UserError: it plans no such stage.
     """
-    path = root() / "params.yaml"
+    path = root() / JOBS / f"{stage}.json"
     try:
-        params = parse_yaml(path.read_text())
-    except (OSError, YAMLError) as error:
-        raise UserError(f"{path}: {' '.join(str(error).split())}") from None
-    profile = params.get("profile")
-    if not isinstance(params.get(profile), dict):
-        raise UserError(f"{path}: profile is {profile!r}, but there is no section of that name")
-    return lift(params, profile)
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such job; run: dvc repro plan (fasa plan --dry names the stages)") from None
+    except ValueError as error:
+        raise UserError(f"{path}: cut off or not JSON ({error}); run: dvc repro -f plan") from None
 
 
-def lift(params: dict[str, Any], profile: str) -> dict[str, Any]:
-    """For profile ``embedded``, ``{"seeds": s, "embedded": {"data": d}}`` is ``{"seeds": s, "data": d}``."""
-    rest = {name: value for name, value in params.items() if name != profile}
-    return rest | params.get(profile, {})
+def executed(stage: str) -> Path:
+    """Where the executed notebook of a stage is kept: ``executed/embedded/train-mask_rcnn-0.ipynb``."""
+    family, _, instance = stage.partition("@")
+    profile, _, rest = instance.partition("-")
+    return Path("executed", profile, f"{family}-{rest}.ipynb" if rest else f"{family}.ipynb")

@@ -1,14 +1,13 @@
-"""Run a notebook as a stage: ``python -m fasa.pipeline.run NOTEBOOK -o EXECUTED [-p name=value ...]``.
+"""Run a stage's notebook: ``python -m fasa.pipeline.run``, under DVC, or with the name of a stage by hand.
 
-Under DVC the notebook's cell tagged ``parameters`` is followed by exactly what the stage declares under
-``params``, plus the -p values; by hand, by the -p values alone. EXECUTED is written only when all cells have
-run and nothing that the stage depends on was edited meanwhile.
+What runs, and with which settings, is in the stage's job (`fasa.pipeline.plan`): its notebook's cell tagged ``parameters``
+is followed by ``job``. The executed notebook is written only when all cells have run and nothing that the stage depends
+on was edited meanwhile.
 
 A notebook must have closed its files when its last cell ends: its kernel is killed then.
 """
 
 import argparse
-import ast
 import hashlib
 import json
 import os
@@ -17,13 +16,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml.error import YAMLError
-
 from fasa.errors import UserError
 from fasa.pipeline import strip
 from fasa.pipeline.process import die_with_starter, sole_owner
-from fasa.pipeline.project import parse_yaml, root
-from fasa.pipeline.stage import Inputs, changes, read_inputs, variables
+from fasa.pipeline.project import JOBS, NOTEBOOKS, executed, read_job, root
+from fasa.pipeline.stage import changes, read_inputs
 
 # the same in every run, so that what a notebook writes is too
 ENVIRONMENT = {
@@ -34,103 +31,99 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_TRIM_THRESHOLD_": "4000000000",
 }
+MODULES = "modules.json"  # in the work folder: what of fasa the kernel has imported
 
 
-def run(source: Path, executed: Path, given: dict[str, Any]) -> None:
-    """Execute a notebook with the parameters of its stage (``DVC_STAGE``) and those given.
+def run(stage: str) -> None:
+    """Execute the notebook of a stage with its job.
 
     Raises:
-        UserError: a parameter that the notebook does not have, a cell that failed, another run of the same
-            stage, or an input that was edited during the run. EXECUTED is then as it was.
+        UserError: no such job, code that was edited since it was planned, a cell that failed, a module that the
+            job does not know, another run of the same stage, or an input that was edited during the run. The
+            executed notebook is then as it was.
     """
-    stage = os.environ.get("DVC_STAGE")
-    before = _inputs(stage, source)
-    notebook = strip.read(source)
-    declared = variables(before.params) if before.params else {}
-    parameters = _accepted(declared | given, notebook, source)
-    work = _work_folder(stage or source.stem, before, given)
-    _set_environment(work, declared | given if stage else None)
+    name = stage.rpartition(":")[2]  # of another file than dvc.yaml: tuning/dvc.yaml:candidate@...
+    job = read_job(name)
+    source = NOTEBOOKS / f"{job['notebook']}.ipynb"
+    before = _inputs(stage, name, job)
+    if edited := changes(job["sources"], before["sources"]):
+        raise UserError(f"{', '.join(edited)}: edited since the stages were planned; run: dvc repro plan")
+    work = _work_folder(name, before)
+    _set_environment(work)
     sys.modules["rfc3987_syntax"] = None  # jsonschema does without: 0.3 s to import papermill, not 1.4 s
     from fasa.pipeline.execute import execute  # slow, so only after the checks
 
     with sole_owner(work):
-        result = execute(notebook, parameters, source, partial=work / source.name)
-        if edited := changes(before, _inputs(stage, source)):
+        result = execute(strip.read(source), dict(job=job["settings"]), source, partial=work / source.name)
+        after = _inputs(stage, name, job)
+        if edited := [*changes(before["sources"], after["sources"]), *changes(before["inputs"], after["inputs"])]:
             raise UserError(f"{', '.join(edited)} changed during the run: its result is discarded")
-        strip.write(strip.normalise(result), executed)
+        if unknown := _imported(work) - _known(job):
+            raise UserError(f"{name} imports {min(unknown)}, which its job does not list: mend fasa/pipeline/plan.py")
+        strip.write(strip.normalise(result), executed(name))
         shutil.rmtree(work)  # or a forced run would resume from the end of this one
 
 
-def _inputs(stage: str | None, source: Path) -> Inputs:
-    inputs = read_inputs(stage) if stage else Inputs({}, {})
-    if not source.is_file():
-        raise UserError(f"{source}: no such notebook")
-    inputs.files.setdefault(str(source), hashlib.sha256(source.read_bytes()).hexdigest())
-    return inputs
+def _inputs(stage: str, name: str, job: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """The hashes of code and of what DVC knows the stage depends on, as they are now."""
+    paths = [Path(path) for path in job["sources"]]
+    sources = {
+        path.as_posix(): strip.content_hash(path)
+        if path.suffix == ".ipynb"
+        else hashlib.md5(path.read_bytes()).hexdigest()
+        for path in paths
+        if path.is_file()
+    }
+    own = (JOBS / f"{name}.json").as_posix()
+    inputs = read_inputs(stage) if "DVC_STAGE" in os.environ else {}
+    inputs.setdefault(own, hashlib.md5(Path(own).read_bytes()).hexdigest())
+    return dict(sources=sources, inputs=inputs)
 
 
-def _accepted(parameters: dict[str, Any], notebook: dict[str, Any], source: Path) -> dict[str, Any]:
-    """The parameters, all of which the notebook must have; ``profile`` only where it has it."""
-    cells = [cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", [])]
-    try:
-        nodes = [node for cell in cells for node in ast.walk(ast.parse("".join(cell["source"])))]
-    except SyntaxError as error:
-        raise UserError(f"{source}: its cell tagged 'parameters' is not plain Python: {error}") from None
-    names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    for name in sorted(parameters.keys() - names - {"profile"}):
-        raise UserError(f"{source}: its cell tagged 'parameters' has no {name!r}: add it, or do not pass it")
-    return {name: value for name, value in parameters.items() if name in names}
+def _known(job: dict[str, Any]) -> set[str]:
+    """The modules of fasa in a job's sources."""
+    files = [Path(path).with_suffix("") for path in job["sources"] if path.startswith("fasa/")]
+    return {".".join(file.parts).removesuffix(".__init__") for file in files}
 
 
-def _work_folder(name: str, inputs: Inputs, given: dict[str, Any]) -> Path:
+def _imported(work: Path) -> set[str]:
+    """The modules of fasa that the notebook's kernel had imported after its last cell."""
+    return set(json.loads((work / MODULES).read_text()))
+
+
+def _work_folder(name: str, inputs: dict[str, dict[str, str]]) -> Path:
     """Where unfinished work survives: in the user's checkout, also if the stage runs in a temporary copy.
 
     Keyed by the content of all inputs, so that changed code or settings never resume an older checkpoint.
     """
-    content = json.dumps([*inputs, given], sort_keys=True, default=str)
-    key = hashlib.sha256(content.encode()).hexdigest()[:12]
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:12]
     checkout = Path(os.environ.get("DVC_ROOT") or root())
-    return checkout / ".fasa" / name.replace("/", "_") / key
+    return checkout / ".fasa" / name / key
 
 
-def _set_environment(work: Path, declared: dict[str, Any] | None) -> None:
-    """What the kernel inherits; if ``declared`` is given, ``fasa.notebook.params`` reads nothing else."""
+def _set_environment(work: Path) -> None:
+    """What the kernel inherits."""
     os.environ.update(ENVIRONMENT, FASA_WORK_DIR=str(work))
     # in a temporary copy, the copy's modules and not the installed ones
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root()), os.environ.get("PYTHONPATH")]))
-    if declared is not None:
-        os.environ["FASA_PARAMS"] = json.dumps(declared, default=str)
-
-
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m fasa.pipeline.run", description=__doc__.split("\n\n")[1])
-    parser.add_argument("notebook", type=Path)
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="EXECUTED")
-    parser.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", dest="given", help="as YAML")
-    return parser.parse_args(argv)
-
-
-def _named_value(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    try:
-        if name.isidentifier() and equals:
-            return name, parse_yaml(value)
-    except YAMLError:
-        pass
-    raise UserError(f"-p {text}: expected name=value, the value in YAML")
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the stage that DVC names, or one that is named."""
+    parser = argparse.ArgumentParser(prog="python -m fasa.pipeline.run", description=__doc__.partition("\n")[0])
+    parser.add_argument("stage", nargs="?", default=os.environ.get("DVC_STAGE"), help="such as data@embedded")
+    stage = parser.parse_args(argv).stage
+    if stage is None:
+        parser.error("name a stage, such as train@embedded-mask_rcnn-0")
     if "DVC_STAGE" in os.environ:  # by hand it may be meant to outlive its terminal
         die_with_starter()
-    arguments = _arguments(argv)
     try:
-        run(arguments.notebook, arguments.output, dict(map(_named_value, arguments.given)))
+        run(stage)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"error: {arguments.notebook}: interrupted", file=sys.stderr)
+        print(f"error: {stage}: interrupted", file=sys.stderr)
         return 130
     return 0
 

@@ -1,64 +1,66 @@
-"""What a DVC stage declares: its parameters, and the state of the files it depends on."""
+"""What DVC says of a stage: what it depends on now, and what it last ran with."""
 
-from typing import Any, NamedTuple
+import json
+from pathlib import Path
+from typing import Any
 
 from fasa.errors import UserError
-from fasa.pipeline.project import lift, load_params
+from fasa.pipeline.project import JOBS
 
 
-class Inputs(NamedTuple):
-    """All that a stage's result may depend on, as it is now."""
+def read_inputs(stage: str) -> dict[str, str]:
+    """The hash of everything that a stage depends on, as it is now.
 
-    files: dict[str, str]  # path -> hash of the content
-    params: dict[str, Any]  # dotted key in params.yaml -> value
-
-
-def read_inputs(stage: str) -> Inputs:
-    """The declared inputs of a stage, addressed as DVC does (``train@mask_rcnn``, its ``DVC_STAGE``).
+    Args:
+        stage: as DVC addresses it (``train@embedded-mask_rcnn-0``, its ``DVC_STAGE``).
 
     DVC resolves them itself, so templates, ``foreach`` and ``matrix`` mean what they mean to ``dvc repro``.
     """
     # here, not above: half a second that a notebook run by hand does not need
-    from dvc.dependency import ParamsDependency
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    inputs = Inputs({}, {})
     try:
         # dvc gives its lock up while a stage runs; another one beside it may be writing dvc.lock right now.
         with Repo(_wait_for_lock=True) as repo, repo.lock:
-            for dep in repo.stage.collect(stage)[0].deps:
-                if isinstance(dep, ParamsDependency):
-                    inputs.params.update(dep.get_hash().value)
-                else:
-                    inputs.files[dep.def_path] = dep.get_hash().value
+            return {dep.def_path: dep.get_hash().value for dep in repo.stage.collect(stage)[0].deps}
     except (DvcException, FileNotFoundError) as error:
         raise UserError(f"stage {stage}: {error}") from None
-    return inputs
 
 
-def changes(before: Inputs, after: Inputs) -> list[str]:
-    """The names of the files and parameters that differ."""
-    return [
-        name
-        for old, new in zip(before, after, strict=True)
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    ]
+def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """The names of the files that differ."""
+    return [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
 
 
-def variables(declared: dict[str, Any]) -> dict[str, Any]:
-    """The declared parameters as a notebook's variables, the active profile's section lifted to the top.
+def recorded(stage: str, others: list[str]) -> dict[str, Any] | None:
+    """The job that a stage last ran with; None where DVC's cache does not hold it any more.
 
-    ``{"seeds": s, "embedded.data": d, "embedded.rows.mask_rcnn": r}`` becomes
-    ``{"seeds": s, "data": d, "rows": {"mask_rcnn": r}, "profile": "embedded"}``.
+    Args:
+        others: takes a line for each other input that has changed since.
+
+    Raises:
+        UserError: there is no such stage, or it has not run.
     """
-    tree: dict[str, Any] = {}
-    for key, value in sorted(declared.items()):
-        *parents, leaf = key.split(".")
-        branch = tree
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-        branch[leaf] = value
-    profile = load_params()["profile"]
-    return lift(tree, profile) | {"profile": profile}
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    job = (JOBS / f"{stage}.json").as_posix()
+    try:
+        with Repo(_wait_for_lock=True) as repo, repo.lock:
+            (one,) = repo.stage.collect(stage)
+            then = {dep.def_path: dep.hash_info.value for dep in one.deps}
+            if not then.get(job):
+                raise UserError(f"{stage} has not run yet: everything about it is new")
+            for dep in one.deps:
+                if dep.def_path != job and dep.exists and dep.get_hash().value != then[dep.def_path]:
+                    others.append(f"{dep.def_path}: is another")
+                elif dep.def_path != job and not dep.exists:
+                    others.append(f"{dep.def_path}: is missing")
+            path = Path(repo.cache.local.oid_to_path(then[job]))
+    except DvcException as error:
+        raise UserError(f"stage {stage}: {error}") from None
+    if path.exists():
+        return json.loads(path.read_text())
+    others.append(f"{job}: is another; DVC's cache does not hold the old one, so what changed in it cannot be told")
+    return None

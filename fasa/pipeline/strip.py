@@ -1,18 +1,18 @@
 """Notebooks without what changes from run to run; plain JSON, because importing nbformat takes a second.
 
-As a stage:       ``python -m fasa.pipeline.strip notebooks/x.ipynb build/x.ipynb``
 As a git filter:  ``git config filter.notebook.clean "python -m fasa.pipeline.strip -"``
 """
 
 import copy
+import hashlib
 import json
-import os
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from fasa.errors import UserError
+from fasa.files import replacing
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -53,12 +53,15 @@ def dumps(notebook: dict[str, Any]) -> str:
     return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+def content_hash(path: Path) -> str:
+    """The md5 of a notebook without its outputs."""
+    return hashlib.md5(dumps(read(path)).encode()).hexdigest()
+
+
 def write(notebook: dict[str, Any], path: Path) -> None:
     """Write a notebook whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(dumps(notebook), encoding="utf-8")
-    os.replace(beside, path)
+    with replacing(path, "w") as file:
+        file.write(dumps(notebook))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -103,21 +106,16 @@ def _joined(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return joined
 
 
-def main(arguments: list[str]) -> int:
+def main() -> int:
+    """Strip standard input, as a git filter does."""
     try:
-        if arguments == ["-"]:
-            notebook = strip(json.loads(sys.stdin.buffer.read().decode()))
-            sys.stdout.buffer.write(dumps(notebook).encode())
-        elif len(arguments) == 2:
-            source, target = map(Path, arguments)
-            write(read(source), target)
-        else:
-            raise UserError("usage: python -m fasa.pipeline.strip NOTEBOOK STRIPPED, or - for a git filter")
-    except ValueError as error:
+        notebook = strip(json.loads(sys.stdin.buffer.read().decode()))
+    except ValueError as error:  # JSON, UTF-8 and UserError are all ValueErrors
         print(f"error: {error}", file=sys.stderr)
         return 1
+    sys.stdout.buffer.write(dumps(notebook).encode())
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

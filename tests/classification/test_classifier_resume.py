@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from fasa.classification.rows import Row, Schedule
+from fasa.classification.job import Row, Schedule
 from fasa.classification.training import train
 from fasa.errors import UserError
 
@@ -17,7 +17,7 @@ ROW = dict(loss="ldam_drw", augmenter=dict(type="FASA", prob_scale=4, warmup=1))
 RUN = f"""
 import os, pickle, signal, sys
 from fasa.classification.learner import Learner
-from fasa.classification.rows import Row, Schedule
+from fasa.classification.job import Row, Schedule
 from fasa.classification.training import train
 
 def deadly(function, call):

@@ -1,6 +1,6 @@
 import pytest
 
-from fasa.classification.rows import Row, Schedule, read_row
+from fasa.classification.job import Row, Schedule, read_row
 from fasa.errors import UserError
 from fasa.sections import strict
 

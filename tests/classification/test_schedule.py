@@ -1,6 +1,6 @@
 import pytest
 
-from fasa.classification.rows import Schedule
+from fasa.classification.job import Schedule
 from fasa.classification.schedule import learning_rate
 
 

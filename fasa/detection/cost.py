@@ -4,43 +4,32 @@ import multiprocessing
 import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
 import torch
+from msgspec.structs import replace
 
-from fasa.rows import Row, Schedule, read_row
-from fasa.sections import strict
+from fasa.job import Job
 
 SETTLING = 5  # iterations that are not counted: caches fill
 
 
-def variants(name: str, row: Row) -> dict[str, Row]:
-    """The rows to measure for one: itself, or one for each stage where it trains in two (appendix F, Yin)."""
-    if not (row.augmenter and row.augmenter.get("phase")):
-        return {name: row}
+def variants(job: Job) -> dict[str, Job]:
+    """The jobs to measure for one: itself, or one for each stage where it trains in two (appendix F, Yin)."""
+    if not (job.augmenter and job.augmenter.get("phase")):
+        return {job.row: job}
     forever = 1_000_000
     return {
-        f"{name}, features frozen": replace(row, augmenter=row.augmenter | dict(phase=forever)),
-        f"{name}, classifier frozen": replace(row, augmenter=row.augmenter | dict(phase=1)),
+        f"{job.row}, features frozen": replace(job, augmenter=job.augmenter | dict(phase=forever)),
+        f"{job.row}, classifier frozen": replace(job, augmenter=job.augmenter | dict(phase=1)),
     }
 
 
-def measure(
-    profile: str,
-    schedule: dict,
-    rows: dict,
-    row: str,
-    threads: int,
-    iterations: int,
-    warmup: Path,
-    work: Path,
-) -> dict[str, dict[str, float]]:
+def measure(job: Job, iterations: int, warmup: Path, work: Path) -> dict[str, dict[str, float]]:
     """Train a row for some iterations, each variant in a process of its own.
 
     Args:
-        schedule: the section `train` of params.yaml.
         iterations: that are counted.
         warmup: the shared checkpoint; a row with another network takes of it what fits: with random weights
             the RPN finds fewer objects, and an iteration would be cheaper than it is.
@@ -50,12 +39,11 @@ def measure(
         there are any; state, the MB that the augmenter keeps; memory_gb, the peak, on a GPU of what is
         allocated there; growth in MB, see `growth`.
     """
-    schedule = replace(strict(Schedule, schedule, "train"), iterations=SETTLING + iterations)
     measured = {}
-    for i, (name, settings) in enumerate(variants(row, read_row(rows, row)).items()):
+    for i, (name, variant) in enumerate(variants(job).items()):
         # A new process: the peak of memory is that of a process.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            arguments = (profile, schedule, settings, threads, warmup, work / f"{row}-{i}")
+            arguments = (variant, SETTLING + iterations, warmup, work / f"{job.row}-{i}")
             measured[name] = pool.submit(_measure, *arguments).result()
     return measured
 
@@ -69,24 +57,22 @@ def growth(memory: list[int]) -> int:
     return max(memory[half:]) - max(memory[:half])
 
 
-def _measure(
-    profile: str, schedule: Schedule, row: Row, threads: int, warmup: Path, work: Path
-) -> dict[str, float]:
+def _measure(job: Job, iterations: int, warmup: Path, work: Path) -> dict[str, float]:
     from mmengine.runner import Runner
 
     from fasa.detection.adaptation import box_heads, class_losses
     from fasa.detection.clock import ClockHook
+    from fasa.detection.experiment import held_out, settle, training_config
     from fasa.detection.training import train
-    from fasa.experiments import detector_config, held_out
 
-    torch.set_num_threads(threads)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # as in `experiments`
-    cfg = detector_config(profile, schedule, replace(row, adapt_every=None), 0, work)
-    cfg.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="ClockHook")]
-    cfg.default_hooks.checkpoint.every = schedule.iterations + 1
-    if not row.shares_warmup:
+    settle(job.threads)
+    schedule = replace(job.train, iterations=iterations, epochs=None, steps=[])
+    cfg = training_config(replace(job, adapt_every=None), schedule, work)
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type="ClockHook")]
+    cfg.default_hooks.checkpoint.every = iterations + 1
+    if job.own_warmup and job.warmup:
         cfg.load_from = str(warmup)  # mmengine leaves out what does not fit
-    runner = train(cfg, warmup if row.shares_warmup else None)
+    runner = train(cfg, warmup if job.warmup and not job.own_warmup else None)
     (clock,) = (hook for hook in runner.hooks if isinstance(hook, ClockHook))
     seconds = [b - a for a, b in zip(clock.times[SETTLING - 1 :], clock.times[SETTLING:], strict=False)]
     kept = [head.augmenter for head in box_heads(runner.model) if head.augmenter]
@@ -102,8 +88,8 @@ def _measure(
         memory_gb=peak / 1e9,
         growth=growth(clock.memory) / 1e6,
     )
-    if row.adapt_every:
-        loader = Runner.build_dataloader(held_out(cfg, "adapt"), seed=0)
+    if job.adapt_every is not None:
+        loader = Runner.build_dataloader(held_out(cfg, job, "adapt"), seed=0)
         start = time.perf_counter()
         class_losses(runner.model, loader)
         measured["pass_seconds"] = time.perf_counter() - start

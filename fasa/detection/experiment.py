@@ -1,0 +1,194 @@
+"""A job becomes a run: config and training."""
+
+import copy
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from fasa import traits
+from fasa.data.lvis import checked_annotations
+from fasa.data import source
+from fasa.detection.training import save_model, train
+from fasa.errors import UserError
+from fasa.job import Job, Schedule, method
+from fasa.sections import read
+
+STAGE_SEED = 1_000_000  # between the seeds of two stages of a cascade
+
+
+class Classes(NamedTuple):
+    """What a config is told of the data set's classes, in order of their ids."""
+
+    names: list[str]
+    frequencies: list[str]  # "r", "c" or "f"
+
+
+def model_config(job: Job) -> Config:
+    """The mmengine config of a job's model and data; class count, names and frequencies are the annotation file's."""
+    path = Path("configs", job.configs, f"{job.model}.py")
+    if not path.exists():
+        raise UserError(f"params.yaml: there is no {path}, which profile {job.profile!r} and row {job.row!r} ask for")
+    cfg = Config.fromfile(path)
+    data = Path("data", job.profile)
+    categories = checked_annotations(data, "train")["categories"]
+    classes = Classes([one["name"] for one in categories], [one["frequency"] for one in categories])
+    for loader, part in ((cfg.train_dataloader, "train"), (cfg.held_out_dataloader, "val")):
+        traits.innermost(loader.dataset).update(part_of(data, part), metainfo=dict(classes=classes.names))
+    for mask_head in listed(cfg.model.roi_head.mask_head):
+        mask_head.num_classes = len(classes.names)
+    for stage, head in enumerate(traits.box_heads(cfg)):
+        head.num_classes = len(classes.names)
+        # Stages draw on their own, or all would draw the same.
+        head.augmenter = job.augmenter and job.augmenter | {"seed": job.seed + STAGE_SEED * stage}
+    cfg.classes = classes._asdict()
+    return cfg
+
+
+def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
+    """The mmengine config of a run: the model's, and how it is trained."""
+    cfg = model_config(job)
+    by_epoch = schedule.epochs is not None
+    loop = dict(type="EpochBasedTrainLoop", max_epochs=schedule.epochs)
+    cfg.train_cfg = loop if by_epoch else dict(type="IterBasedTrainLoop", max_iters=schedule.iterations)
+    cfg.train_dataloader.batch_size = schedule.batch
+    cfg.optim_wrapper.optimizer.lr = schedule.lr
+    cfg.param_scheduler = schedulers(schedule)
+    # Not on a GPU: bilinear upsampling has no deterministic backward there and would refuse.
+    cfg.randomness = dict(seed=job.seed, deterministic=not torch.cuda.is_available())
+    cfg.work_dir, cfg.experiment_name = str(work_dir), Path(work_dir).name
+    classes = Classes(**cfg.classes)
+    hooks = cfg.setdefault("custom_hooks", [])
+    for name, settings in job.traits.items():
+        trait = traits.load(name)
+        cfg.custom_imports.imports.extend(trait.imports)
+        trait.apply(cfg, classes, read(trait.Settings, settings, name))
+    if job.augmenter:
+        adapt = held_out(cfg, job, "adapt") if job.adapt_every is not None else None
+        hooks.append(dict(type="AdaptationHook", dataloader=adapt, every=job.adapt_every or None, signal=job.signal))
+        if job.augmenter.get("phase"):
+            hooks.append(dict(type="PhasesHook"))
+        # What is frozen, or bypassed by scores of another kind, gets no gradient.
+        cfg.find_unused_parameters = method(job.augmenter).changes_scores
+    return cfg
+
+
+def schedulers(schedule: Schedule) -> list[dict]:
+    """mmengine's `param_scheduler`."""
+    by_epoch = schedule.epochs is not None
+    ramp = dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=schedule.ramp)
+    falls = []
+    if schedule.steps:
+        falls = [dict(type="MultiStepLR", milestones=schedule.steps, gamma=0.1, by_epoch=by_epoch)]
+    elif schedule.final < 1:
+        rest = schedule.length - schedule.ramp
+        cosine = dict(type="CosineAnnealingLR", eta_min_ratio=schedule.final, by_epoch=False)
+        falls = [cosine | dict(begin=schedule.ramp, T_max=rest)]
+    return [ramp] * (schedule.ramp > 0) + falls
+
+
+def part_of(data: Path, part: str) -> dict:
+    """Where a part's annotations and images are, as an mmdet data set takes it."""
+    images = source(data).images
+    return dict(data_root="", data_prefix=dict(img=str(images)), ann_file=str(data / "annotations" / f"{part}.json"))
+
+
+def held_out(cfg: Config, job: Job, part: str) -> dict:
+    """The data loader of a part that is not trained on, ``adapt`` or ``val``."""
+    data = Path("data", job.profile)
+    checked_annotations(data, part)
+    dataloader = copy.deepcopy(cfg.held_out_dataloader)
+    dataloader.dataset.update(part_of(data, part))
+    return dataloader
+
+
+def listed(heads: dict | list[dict]) -> list[dict]:
+    """One head or the heads of a cascade, as a list."""
+    return heads if isinstance(heads, list) else [heads]
+
+
+def train_warmup(job: Job, work_dir: Path, out: Path) -> None:
+    """Train the part that all rows of a seed share: moments are gathered, nothing is drawn.
+
+    Writes the checkpoint `out`; one without weights where the profile's rows share nothing.
+    """
+    if job.warmup is None:
+        save_model(torch.nn.Module(), [], out)
+    else:
+        _warm_up(job, work_dir, out)
+
+
+def train_row(job: Job, warmup: Path, work_dir: Path, out: Path) -> dict:
+    """Train one row from the warm-up of its seed, or from one of its own where its network is another.
+
+    Writes the checkpoint `out`.
+
+    Args:
+        warmup: the shared checkpoint.
+
+    Returns:
+        iterations; drawn, the virtual samples of each class, of all stages together; passes, a record of each
+        adaptation pass and stage. The latter two are empty for a row without an augmenter.
+    """
+    from fasa.detection.adaptation import box_heads
+
+    start = warmup
+    if job.warmup is None:
+        start = None
+    elif job.own_warmup:
+        start = Path(work_dir, "warmup.pth")
+        if not start.exists():
+            _warm_up(job, Path(work_dir, "warmup"), start)
+    runner = _train(job, job.train, work_dir, out, start)
+    passes = next((hook.history for hook in runner.hooks if hasattr(hook, "history")), [])
+    augmenters = [head.augmenter for head in box_heads(runner.model) if head.augmenter]
+    drawn = sum(augmenter.drawn for augmenter in augmenters).tolist() if augmenters else []
+    return dict(iterations=runner.iter, drawn=drawn, passes=passes)
+
+
+def _warm_up(job: Job, work_dir: Path, out: Path) -> None:
+    """Train a row's network on plain images, its augmenter gathering statistics only."""
+    augmenter = job.augmenter and job.augmenter | dict(warmup=job.warmup.length)
+    kept = {name: settings for name, settings in job.traits.items() if traits.load(name).warmup}
+    plain = msgspec.structs.replace(job, augmenter=augmenter, adapt_every=None, traits=kept)
+    _train(plain, job.warmup, work_dir, out)
+
+
+def _train(job: Job, schedule: Schedule, work_dir: Path, out: Path, branch_from: Path | None = None):
+    settle(job.threads)
+    cfg = training_config(job, schedule, work_dir)
+    runner = train(cfg, branch_from)
+    save_model(runner.model, cfg.classes["names"], out)
+    return runner
+
+
+def settle(threads: int) -> None:
+    """Set what torch computes with in this process."""
+    torch.set_num_threads(threads)  # the sums of a convolution depend on it
+    torch.utils.deterministic.fill_uninitialized_memory = False  # it finds bugs, for 12% of the time
+
+
+def augmenter_metrics(history: dict) -> dict[str, float]:
+    """What an augmenter did in a run: virtual samples per iteration, adaptation passes, groups at the end."""
+    metrics = {}
+    if history["drawn"]:
+        metrics["virtual_per_iteration"] = sum(history["drawn"]) / history["iterations"]
+    if history["passes"]:
+        metrics["fasa_adaptations"] = len({one["iteration"] for one in history["passes"]})
+        metrics["fasa_groups"] = max(history["passes"][-1]["group"]) + 1
+    return metrics
+
+
+def class_means(checkpoint: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Mean embedding of each class in a checkpoint, (K, D), and whether the class was seen, (K,) bool.
+
+    Of a cascade the first stage's.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    mean = next((name for name in state if name.endswith("augmenter.moments.mean")), None)
+    if mean is None:
+        raise UserError(f"{checkpoint}: has no class moments: it is of a row without FASA")
+    return state[mean].numpy(), state[mean.removesuffix("mean") + "seen"].numpy() > 0

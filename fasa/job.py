@@ -1,0 +1,92 @@
+"""One run of a detector, resolved: what travels from the plan to a notebook and from there through `fasa.detection`."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+import fasa
+from fasa.sections import Above0, Count, Positive, Section, Seed
+
+MODEL = "mask_rcnn"  # whose warm-up rows share
+
+
+class Schedule(Section):
+    """How long and how fast to train.
+
+    Args:
+        iterations, epochs: the length, one of the two.
+        batch: images per iteration, of all ranks together.
+        lr: peak learning rate.
+        ramp: iterations of linear warm-up from lr / 10.
+        final: the share of lr that a cosine falls to at the end; 1 keeps it.
+        steps: where lr falls to a tenth, in the unit of the length (the paper: epochs 16 and 22); without a cosine.
+    """
+
+    batch: Positive
+    lr: Above0
+    iterations: Positive | None = None
+    epochs: Positive | None = None
+    ramp: Count = 0
+    final: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    steps: list[Positive] = []
+
+    def __post_init__(self):
+        if (self.iterations is None) == (self.epochs is None):
+            raise ValueError("give either iterations or epochs")
+        if self.steps and self.final < 1:
+            raise ValueError("steps and final exclude each other: the rate falls in steps or by a cosine")
+        if self.steps != sorted(set(self.steps)) or self.steps and self.steps[-1] >= self.length:
+            raise ValueError(f"steps {self.steps} must rise and lie below the length, {self.length}")
+        if self.iterations is not None and self.ramp >= self.iterations:
+            raise ValueError(f"ramp {self.ramp} must be below iterations, {self.iterations}")
+        if self.epochs is not None and self.final < 1:
+            raise ValueError("final needs a length in iterations")
+
+    @property
+    def length(self) -> int:
+        """In iterations, or in epochs."""
+        return self.iterations or self.epochs
+
+
+class Job(Section):
+    """A row of params.yaml at the scale of a profile, for one seed; made by `fasa.rows.compose`.
+
+    Args:
+        profile: the scale; data lie in ``data/PROFILE``, what is written in ``runs/PROFILE``.
+        configs: the folder below ``configs`` that the model is from.
+        row: its name, such as ``mask_rcnn_rfs_fasa``.
+        seed: of weights, order of images and virtual features.
+        threads: of the CPU, which the last digits of sums depend on.
+        model: a file of ``configs/CONFIGS``, without its suffix.
+        traits: settings of the fragments in ``configs/traits`` that change the config, in their order.
+        augmenter: a method and its arguments, such as ``{type: FASA, prob_scale: 8}``; None: off.
+        adapt_every: iterations between adaptation passes; 0: after every epoch; None: never.
+        signal: what is measured in a pass: the loss of each class, or its metric, the box AP (appendix B.2).
+        warmup: of what the rows of a seed share; None: a row is trained from its initial weights.
+        train: of the row's own part.
+        own_warmup: whether the row's network is another one than the shared warm-up's.
+    """
+
+    profile: str
+    configs: str
+    row: str
+    seed: Seed
+    threads: Positive
+    train: Schedule
+    warmup: Schedule | None = None
+    model: str = MODEL
+    traits: dict[str, dict[str, Any]] = {}
+    augmenter: dict[str, Any] | None = None
+    adapt_every: Count | None = None
+    signal: Literal["loss", "metric"] = "loss"
+    own_warmup: bool = False
+
+    @property
+    def name(self) -> str:
+        """``ROW-SEED``, as its files and stages are called."""
+        return f"{self.row}-{self.seed}"
+
+
+def method(augmenter: dict[str, Any]) -> type:
+    """The class that an augmenter's section names."""
+    return getattr(fasa, augmenter["type"])

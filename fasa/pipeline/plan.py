@@ -1,0 +1,246 @@
+"""Params and code become jobs: ``python -m fasa.pipeline.plan`` checks everything and writes ``build/``.
+
+Each stage of dvc.yaml depends on ``build/jobs/STAGE.json``: its settings, resolved, and the hashes of all that it imports. So
+a stage runs again when something changes that it uses, and only then.
+
+    plan                writes ``build/jobs`` and ``build/notebooks``
+    plan --dry          says what it would write, stage by stage, and changes nothing
+    plan --why STAGE    says what has changed since a stage last ran
+"""
+
+import argparse
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import msgspec
+
+import fasa
+from fasa import traits
+from fasa.data import kinds
+from fasa.errors import UserError
+from fasa.files import replacing
+from fasa.job import Job
+from fasa.params import Params, read_params
+from fasa.pipeline import closure, strip
+from fasa.pipeline.project import JOBS, NOTEBOOKS, root
+from fasa.rows import compose, compose_classifier, shared_warmup
+from fasa.sections import Section
+
+RUNNER = ("fasa.pipeline.run", "fasa.pipeline.execute", "fasa.pipeline.kernel")  # part of every stage
+REPORTS = {  # of evaluated rows, and their notebooks
+    "main": "table",
+    "table1": "errors",
+    "table2": "comparison",
+    "table6": "protocols",
+    "table8": "comparison",
+    "augmentations": "comparison",
+    "combinations": "comparison",
+}
+
+
+class Stage(NamedTuple):
+    """What is planned of a stage.
+
+    Args:
+        name: as DVC calls it, ``train@embedded-mask_rcnn-0``.
+        notebook: that it runs.
+        settings: what the notebook's `job` is.
+        modules: that the settings name, beside what the notebook imports.
+        files: configs that the settings name.
+    """
+
+    name: str
+    notebook: str
+    settings: dict[str, Any]
+    modules: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+
+def stages(params: Params) -> Iterator[Stage]:
+    """Every stage that runs a notebook.
+
+    Raises:
+        UserError: the first setting that cannot be.
+    """
+    for profile in params.profiles:
+        yield from of_profile(params, profile)
+    chosen = params.classify
+    for name in chosen.sets:
+        there = params.classification.sets[name]
+        module, settings = kinds.find(kinds.CLASSIFICATION, there.data, f"classification.sets.{name}.data")
+        yield of_data(f"images@{name}", "images", module, settings, set=name, seed=there.seed)
+        for row in chosen.rows:
+            for seed in chosen.seeds:
+                yield of_classifier(params, name, row, seed)
+        yield Stage(f"classification@{name}", "classification", dict(set=name, rows=chosen.rows, seeds=chosen.seeds))
+
+
+def of_profile(params: Params, profile: str) -> Iterator[Stage]:
+    """The stages of the detector at one scale."""
+    scale, chosen = params.sections[profile], params.run
+    module, settings = kinds.find(kinds.DETECTION, scale.data, f"{profile}.data")
+    yield of_data(f"data@{profile}", "data", module, settings, profile=profile)
+
+    row = params.tuning.row
+    for seed in chosen.seeds:
+        yield of_job(f"warmup@{profile}-{seed}", "warmup", shared_warmup(params, profile, seed))
+        groups = (compose(params, profile, row, seed).augmenter or {}).get("groups", {})
+        yield Stage(f"cluster@{profile}-{seed}", "cluster", dict(profile=profile, seed=seed, groups=groups))
+    for name in chosen.rows:
+        jobs = [compose(params, profile, name, seed) for seed in chosen.seeds]
+        for job in jobs:
+            yield of_job(f"train@{profile}-{job.name}", "train", job)
+            yield of_job(f"evaluate@{profile}-{job.name}", "evaluate", job)
+        yield of_job(f"cost@{profile}-{name}", "cost", jobs[0], iterations=scale.cost.iterations)
+    for scaled in params.tuning.prob_scale:
+        for seed in params.tuning.seeds:
+            job = compose(params, profile, row, seed)
+            job = msgspec.structs.replace(job, augmenter=job.augmenter | dict(prob_scale=scaled))
+            yield of_job(f"candidate@{profile}-{scaled:g}-{seed}", "candidate", job, prob_scale=f"{scaled:g}")
+    tried = dict(prob_scale=[f"{one:g}" for one in params.tuning.prob_scale], seeds=params.tuning.seeds)
+    yield Stage(f"choice@{profile}", "choice", dict(profile=profile, **tried))
+
+    settings = dict(profile=profile, rows=chosen.rows, seeds=chosen.seeds)
+    for name, notebook in REPORTS.items():
+        more = dict(resamples=scale.table.resamples) if name == "main" else {}
+        yield Stage(f"report@{profile}-{name}", notebook, settings | dict(report=name, **more))
+    yield Stage(f"table5@{profile}", "costs", settings)
+    yield Stage(f"summary@{profile}", "summary", settings)
+    jobs = {name: msgspec.to_builtins(compose(params, profile, name, chosen.seeds[0])) for name in chosen.rows}
+    yield Stage(f"remarks@{profile}", "remarks", settings | dict(jobs=jobs), ("fasa.baselines.cam_mixing",))
+
+
+def of_data(name: str, notebook: str, module: ModuleType, settings: Section, **more: Any) -> Stage:
+    """A stage that prepares a data set of some kind."""
+    what = dict(module=module.__name__, settings=msgspec.to_builtins(settings), **more)
+    return Stage(name, notebook, what, (module.__name__,))
+
+
+def of_job(name: str, notebook: str, job: Job, **more: Any) -> Stage:
+    """A stage about one run of a detector."""
+    model = Path("configs", job.configs, f"{job.model}.py")
+    if not model.is_file():
+        raise UserError(f"params.yaml: rows.{job.row}.model is {job.model!r}, but there is no {model}")
+    modules, files = [], [*closure.config_files(model)]
+    for trait in job.traits:
+        modules += traits.load(trait).imports
+        files.append(traits.FOLDER / f"{trait}.py")
+    if job.augmenter:
+        modules.append(fasa.home(job.augmenter["type"]))
+        if job.augmenter.get("phase"):
+            modules.append("fasa.detection.phases")
+    return Stage(name, notebook, dict(run=msgspec.to_builtins(job), **more), tuple(modules), tuple(files))
+
+
+def of_classifier(params: Params, name: str, row: str, seed: int) -> Stage:
+    """A stage about one run of a classifier."""
+    job = compose_classifier(params, name, row, seed)
+    augmenter = job.settings.augmenter
+    modules = [fasa.home(augmenter["type"])] if augmenter else []
+    return Stage(f"classify@{name}-{row}-{seed}", "classify", dict(run=msgspec.to_builtins(job)), tuple(modules))
+
+
+def content(stage: Stage) -> dict[str, Any]:
+    """What the job file of a stage holds."""
+    notebook = Path("notebooks", f"{stage.notebook}.ipynb")
+    roots = {*RUNNER, *stage.modules, *closure.imports(code(notebook))}
+    for path in stage.files:
+        roots |= closure.imports(path.read_text())
+    modules, others = closure.closure(roots)
+    sources = closure.hashes([*map(closure.file_of, modules), *stage.files])
+    return dict(
+        stage=stage.name,
+        notebook=stage.notebook,
+        settings=stage.settings,
+        sources=sources | {str(notebook): strip.content_hash(notebook)},
+        packages=closure.packages(others),
+    )
+
+
+def code(notebook: Path) -> str:
+    """The code cells of a notebook as one source, without IPython's magics."""
+    cells = [cell for cell in strip.read(notebook)["cells"] if cell["cell_type"] == "code"]
+    lines = "\n".join("".join(cell["source"]) for cell in cells).split("\n")
+    return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
+
+
+def write(params: Params) -> int:
+    """Write ``build`` anew; returns the number of stages.
+
+    Raises:
+        UserError: before anything is touched.
+    """
+    planned = {stage.name: content(stage) for stage in stages(params)}
+    for folder in (JOBS, NOTEBOOKS):
+        shutil.rmtree(folder, ignore_errors=True)
+    for name, job in planned.items():
+        with replacing(JOBS / f"{name}.json", "w") as file:
+            file.write(json.dumps(job, indent=1, ensure_ascii=False) + "\n")
+    for notebook in sorted({job["notebook"] for job in planned.values()}):
+        strip.write(strip.read(Path("notebooks", f"{notebook}.ipynb")), NOTEBOOKS / f"{notebook}.ipynb")
+    return len(planned)
+
+
+def why(stage: str, params: Params) -> list[str]:
+    """What differs between what a stage last ran with and what it would run with now, in words.
+
+    Raises:
+        UserError: there is no such stage, or it has not run.
+    """
+    from fasa.pipeline.stage import recorded
+
+    planned = {one.name: one for one in stages(params)}
+    if stage not in planned:
+        raise UserError(f"there is no stage {stage!r} that runs a notebook; dvc stage list names them")
+    found = []
+    before = recorded(stage, found)
+    if before is not None:
+        now = json.loads(json.dumps(content(planned[stage])))
+        for name, old, new in differences(before, now):
+            if name.startswith(("sources.", "packages.")):
+                verb = "is new" if old is None else "is gone" if new is None else "was edited"
+                verb = f"{old} -> {new}" if name.startswith("packages.") else verb
+                found.append(f"{name.partition('.')[2]}: {verb}")
+            else:
+                found.append(f"{name}: {old!r} -> {new!r}")
+    return found
+
+
+def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted path, old and new value wherever two nested dicts differ; None where there is none."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        flat = path in ("sources", "packages")  # their keys hold dots
+        for key in [*old, *(key for key in new if key not in old)]:
+            if flat and old.get(key) != new.get(key):
+                yield f"{path}.{key}", old.get(key), new.get(key)
+            elif not flat:
+                yield from differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+    elif old != new:
+        yield path, old, new
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Plan, or say what is planned."""
+    parser = argparse.ArgumentParser(
+        prog="fasa plan", description="check params.yaml and write a job for every stage"
+    )
+    parser.add_argument("--dry", action="store_true", help="say what would be planned, and write nothing")
+    parser.add_argument("--why", metavar="STAGE", help="say what has changed since a stage last ran")
+    arguments = parser.parse_args(argv)
+    params = read_params(root() / "params.yaml")
+    if arguments.why:
+        found = why(arguments.why, params)
+        print("\n".join(found) if found else f"{arguments.why}: nothing that it depends on has changed")
+    elif arguments.dry:
+        planned = [content(stage)["stage"] for stage in stages(params)]
+        for family, number in Counter(name.partition("@")[0] for name in planned).items():
+            print(f"{family:15} {number:4}")
+        print(f"{len(planned)} stages in all; nothing was written")
+    else:
+        print(f"{write(params)} stages planned")
+    return 0

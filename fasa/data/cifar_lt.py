@@ -9,42 +9,49 @@ import io
 import pickle
 import tarfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fasa.data.fetch import check_sum, fetch
-from fasa.data.images import LongTailed, Split, divide, exponential_counts, whole
+from fasa.data import fetching
+from fasa.data.images import LongTailed, Ratio, Split, divide, exponential_counts
 from fasa.errors import UserError
+from fasa.sections import Positive, Section
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
 HASH = "md5:eb9058c3a382ffc7106e4002c42a8d85"
+SIZE = 169_001_437  # bytes
 ARCHIVE = Path("data/cifar-100-python.tar.gz")
 MEMBERS = {f"cifar-100-python/{part}": part for part in ("train", "test", "meta")}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Section, tag_field="kind", tag="cifar100"):
     """Where the archive is, and what is kept of it.
 
     Args:
-        archive: path of the archive if it lies elsewhere; by default it is `ARCHIVE`, fetched if missing.
+        archive: path of the archive if it lies elsewhere; by default it is `ARCHIVE`, see `fetch`.
         ratio: of the most frequent class to the rarest, see `exponential_counts`.
         adapt: at most so many images of a class in adapt; by default all that train leaves out.
-
-    Raises:
-        UserError: settings that cannot be met.
     """
 
     archive: str | None = None
-    ratio: float = 100
-    adapt: int = 500
+    ratio: Ratio = 100
+    adapt: Positive = 500
 
     def __post_init__(self):
-        whole(1, adapt=self.adapt)
         exponential_counts(500, 100, self.ratio)
+
+
+def fetch(settings: Settings) -> Path:
+    """Return the archive, its sum checked: the one that `settings` name, or `ARCHIVE`, fetched if missing.
+
+    Raises:
+        UserError: an archive that cannot be fetched, or is not the original.
+    """
+    if settings.archive:
+        return fetching.check_sum(settings.archive, HASH)
+    return fetching.fetch(URL, ARCHIVE, HASH, SIZE)
 
 
 def load(settings: Settings, seed: int) -> LongTailed:
@@ -54,10 +61,12 @@ def load(settings: Settings, seed: int) -> LongTailed:
     the most frequent is not measured. Test is the original's, 100 images of every class.
 
     Raises:
-        UserError: an archive that cannot be fetched, or is not the original.
+        UserError: an archive that is not there, or is not the original.
     """
-    path = check_sum(settings.archive, HASH) if settings.archive else fetch(URL, ARCHIVE, HASH)
-    full, test, names = read(path)
+    path = Path(settings.archive or ARCHIVE)
+    if not settings.archive and not path.exists():
+        raise UserError(f"{path}: is not there yet; run: dvc repro fetch")
+    full, test, names = read(fetching.check_sum(path, HASH))
     counts = exponential_counts(len(full.labels) / len(names), len(names), settings.ratio)
     left = np.minimum(np.bincount(full.labels, minlength=len(names)) - counts, settings.adapt)
     parts = divide(full.labels, np.stack([counts, left]), seed)

@@ -5,16 +5,14 @@ Digits" (Alpaydin and Kaynak, 1998, UCI Machine Learning Repository), by 13 writ
 share the writers, which makes the task easier than for a writer unseen.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from sklearn.datasets import load_digits
 
-from fasa.data.images import LongTailed, Split, divide, exponential_counts, whole
+from fasa.data.images import LongTailed, Ratio, Split, divide, exponential_counts
+from fasa.sections import Positive, Section
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Section, tag_field="kind", tag="digits"):
     """How the digits are divided; 0 is the most frequent in train and 9 the rarest.
 
     Args:
@@ -22,18 +20,14 @@ class Settings:
         ratio: of digit 0 to digit 9, see `exponential_counts`.
         adapt: images of every digit in adapt.
         test: images of every digit in test.
-
-    Raises:
-        UserError: settings that cannot be met.
     """
 
-    n_max: int = 100
-    ratio: float = 50
-    adapt: int = 30
-    test: int = 40
+    n_max: Positive = 100
+    ratio: Ratio = 50
+    adapt: Positive = 30
+    test: Positive = 40
 
     def __post_init__(self):
-        whole(1, n_max=self.n_max, adapt=self.adapt, test=self.test)
         exponential_counts(self.n_max, 10, self.ratio)
 
 

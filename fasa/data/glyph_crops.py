@@ -4,21 +4,24 @@ They look as in `scenes`: in one of twelve faces, at a random size, place and an
 random colours, over a textured ground. Some classes are look-alikes, such as a letter and its accented form.
 """
 
-from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 from PIL import Image
 
 from fasa.data import alphabet
-from fasa.data.images import LongTailed, Split, exponential_counts, whole
+from fasa.data.images import LongTailed, Ratio, Split, exponential_counts
 from fasa.data.scenes import paint
-from fasa.errors import UserError
+from fasa.sections import Positive, Section
 
 FINE = 4  # images are painted so many times larger and averaged: strokes get thinner than pixels
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+Side = Annotated[int, Meta(ge=6, le=1024)]  # pixels
+
+
+class Settings(Section, tag_field="kind", tag="glyphs"):
     """What the data set is made of.
 
     Args:
@@ -29,34 +32,23 @@ class Settings:
         ratio: of the most frequent to the rarest, see `exponential_counts`.
         adapt: images of every class in adapt.
         test: images of every class in test.
-
-    Raises:
-        UserError: settings that cannot be met.
     """
 
-    classes: int = 100
-    image_size: int = 16
-    object_size: list = field(default_factory=lambda: [10, 14])
-    n_max: int = 100
-    ratio: float = 100
-    adapt: int = 10
-    test: int = 20
+    classes: Annotated[int, Meta(ge=2)] = 100
+    image_size: Annotated[int, Meta(ge=8, le=1024)] = 16
+    object_size: tuple[Side, Side] = (10, 14)
+    n_max: Positive = 100
+    ratio: Ratio = 100
+    adapt: Positive = 10
+    test: Positive = 20
 
     def __post_init__(self):
-        whole(2, classes=self.classes)
-        whole(8, image_size=self.image_size)
-        whole(1, n_max=self.n_max, adapt=self.adapt, test=self.test)
         exponential_counts(self.n_max, self.classes, self.ratio)
-        if not isinstance(self.object_size, list | tuple) or len(self.object_size) != 2:
-            raise UserError("data.object_size: must be [smallest, largest]")
         smallest, largest = self.object_size
-        whole(6, object_size=smallest)
-        whole(smallest, object_size=largest)
         # A turned square needs up to 1.28 times its side. What does not fit is drawn again, so some must.
-        if smallest > 0.75 * self.image_size or largest > self.image_size:
-            raise UserError(
-                f"data.object_size: the smallest must be at most 3/4 of data.image_size, {self.image_size}, "
-                "and the largest at most all of it"
+        if not smallest <= largest <= self.image_size or smallest > 0.75 * self.image_size:
+            raise ValueError(
+                f"object_size must be [smallest, largest], at most 3/4 and 1 of image_size, {self.image_size}"
             )
 
 

@@ -6,28 +6,35 @@ Two truths are recorded beside: what looks alike (`script`, `base`) and what is 
 """
 
 import json
-import os
-import shutil
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 from PIL import Image
 from pycocotools import mask as rle
 
-from fasa.data import alphabet
+from fasa.data import Source, alphabet
 from fasa.data.long_tail import deal, zipf_counts
-from fasa.data.polygons import polygons
+from fasa.data.prepared import PARTS, replacing_folder, write_source
 from fasa.data.scenes import paint
 from fasa.errors import UserError
+from fasa.sections import Count, NonNegative, Positive, Section, Seed, Share
 
-PARTS = ("train", "adapt", "val")
+Side = Annotated[int, Meta(ge=8, le=4096)]  # pixels in which a glyph can be told from another
 NEGATIVES = 200  # at most so many absent classes are listed for an image; LVIS lists a few
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Images(Section):
+    """Number of images of each part; fields are `PARTS`."""
+
+    train: Positive
+    adapt: Positive
+    val: Positive
+
+
+class Settings(Section, tag_field="kind", tag="glyphs"):
     """What the data set is made of.
 
     Args:
@@ -40,65 +47,43 @@ class Settings:
         exponent: of the class counts in train, see `zipf_counts`; adapt and val are balanced.
         pairs: number of planted pairs of classes that often share an image.
         together: how often they do, see `deal`.
-
-    Raises:
-        UserError: settings that cannot be met.
     """
 
-    seed: int
-    classes: int = 60
-    image_size: int = 128
-    images: dict = field(default_factory=lambda: dict(train=1500, adapt=240, val=400))
-    objects: list = field(default_factory=lambda: [3, 8])
-    object_size: list = field(default_factory=lambda: [28, 60])
-    exponent: float = 2.8
-    pairs: int = 6
-    together: float = 0.6
+    seed: Seed
+    classes: Positive = 60
+    image_size: Side = 128
+    images: Images = Images(train=1500, adapt=240, val=400)
+    objects: tuple[Positive, Positive] = (3, 8)
+    object_size: tuple[Side, Side] = (28, 60)
+    exponent: NonNegative = 2.8
+    pairs: Count = 6
+    together: Share = 0.6
 
     def __post_init__(self):
-        sides, number = self.object_size, self.objects
-        for value in (self.classes, self.image_size, self.pairs, *number, *sides, *self.images.values()):
-            if not isinstance(value, int):
-                raise UserError(f"data: {value!r} is not a whole number")
-        for met, key, rule in (
+        for met, rule in (
+            (self.objects[0] <= self.objects[1], "objects must be [fewest, most]"),
+            (self.object_size[0] <= self.object_size[1], "object_size must be [smallest, largest] in pixels"),
             (
-                set(self.images) == set(PARTS) and min(self.images.values()) > 0,
-                "images",
-                f"numbers for {', '.join(PARTS)}",
+                self.object_size[1] <= self.image_size,
+                f"object_size must be at most image_size, {self.image_size}",
             ),
-            (1 <= number[0] <= number[1], "objects", "[fewest, most], at least 1"),
-            (8 <= sides[0] <= sides[1], "object_size", "[smallest, largest] in pixels, at least 8"),
-            (sides[1] <= self.image_size, "object_size", f"at most data.image_size, {self.image_size}"),
-            (self.exponent >= 0, "exponent", "0 or more"),
-            (
-                0 <= 2 * self.pairs <= self.classes,
-                "pairs",
-                f"0 to {self.classes // 2}, half of data.classes",
-            ),
-            (0 <= self.together <= 1, "together", "a share from 0 to 1"),
+            (2 * self.pairs <= self.classes, f"pairs must be at most {self.classes // 2}, half of classes"),
         ):
             if not met:
-                raise UserError(f"data.{key}: must be {rule}")
+                raise ValueError(rule)
 
 
-def render(root: str | Path, settings: Settings) -> None:
-    """Render train, adapt and val into `root`, which is replaced when all is written.
+def prepare(settings: Settings, out: str | Path) -> None:
+    """Render train, adapt and val into `out`, which is replaced when all is written.
 
     Same arguments, same bytes: every image is drawn from a seed of its own. Images are ``{part}/000001.png``
     and so on, ``annotations/{part}.json`` is in the format of LVIS v1, with frequency and counts of train in
-    all parts. `segmentation` is RLE, `polygons` the same mask as rings on pixel edges. All objects are
-    annotated, so every absent class is a true negative: all are listed, or 200 at random if there are more.
-
-    Args:
-        root: folder of the data set.
-        settings: what to draw.
+    all parts. All objects are annotated, so every absent class is a true negative: all are listed, or 200 at
+    random if there are more.
 
     Raises:
         UserError: a folder that holds something else, or fewer objects than classes.
     """
-    root = Path(root)
-    if root.exists() and not (root.is_dir() and {p.name for p in root.iterdir()} <= {*PARTS, "annotations"}):
-        raise UserError(f"{root}: is not a folder of this data set and would be lost; choose another one")
     classes, pairs, size = settings.classes, settings.pairs, settings.image_size
 
     plan, *seeds = np.random.SeedSequence(settings.seed).spawn(1 + len(PARTS))
@@ -107,19 +92,17 @@ def render(root: str | Path, settings: Settings) -> None:
     rank = rng.permutation(classes)
     partners = rng.permutation(classes)[: 2 * pairs].reshape(pairs, 2)
 
-    scratch = root.with_name(f".{root.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    try:
+    with replacing_folder(out) as scratch:
         written = {}
         for part, part_seed in zip(PARTS, seeds, strict=True):
             rng = np.random.default_rng(part_seed)
-            sizes = rng.integers(*settings.objects, settings.images[part], endpoint=True)
+            sizes = rng.integers(*settings.objects, getattr(settings.images, part), endpoint=True)
             total = int(sizes.sum())
             if part == "train" and total < classes:
                 raise UserError(f"data.images.train: {total} objects are too few for {classes} classes")
             counts = zipf_counts(classes, total, settings.exponent if part == "train" else 0)[rank]
             scenes = deal(counts, sizes, partners, settings.together, rng)
-            (scratch / part).mkdir(parents=True)
+            (scratch / part).mkdir()
             content = written[part] = {"images": [], "annotations": []}
             for labels, image_seed in zip(scenes, part_seed.spawn(len(scenes)), strict=True):
                 rng = np.random.default_rng(image_seed)
@@ -130,14 +113,10 @@ def render(root: str | Path, settings: Settings) -> None:
                 content["images"].append(image)
                 content["annotations"] += _annotations(image, 1 + len(content["annotations"]), labels, shown)
         categories = _categories(characters, partners, written["train"]["annotations"])
-        (scratch / "annotations").mkdir()
         for part, content in written.items():
             text = json.dumps(content | {"categories": categories}, sort_keys=True, separators=(",", ":"))
             (scratch / "annotations" / f"{part}.json").write_text(text + "\n")
-        shutil.rmtree(root, ignore_errors=True)
-        os.replace(scratch, root)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        write_source(scratch, Source(kind="glyphs", images=".", iou_types=["segm", "bbox"]))
 
 
 def _image(part: str, number: int, size: int, labels: list[int], classes: int, rng) -> dict:
@@ -167,7 +146,6 @@ def _annotations(image: dict, first: int, labels: list[int], shown: np.ndarray) 
             "area": int(rle.area(code)),
             "iscrowd": 0,
             "segmentation": {"size": code["size"], "counts": code["counts"].decode()},
-            "polygons": polygons(masks[..., index]),
         }
         for index, (label, code) in enumerate(zip(labels, rle.encode(masks), strict=True))
     ]

@@ -3,12 +3,14 @@
 Shape legend: N images of a split, H x W pixels, C channels, K classes, P parts that images are divided among.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from msgspec import Meta
 
 from fasa.errors import UserError
-from fasa.sections import is_number
+
+Ratio = Annotated[float, Meta(ge=1)]  # images of the most frequent class to those of the rarest
 
 
 class Split(NamedTuple):
@@ -52,15 +54,18 @@ def exponential_counts(n_max: float, classes: int, ratio: float) -> np.ndarray:
     n_i = int(n_max * (1 / ratio) ** (i / (K - 1))), cut and not rounded, as in LDAM-DRW (Cao et al., 2019).
     At K = 100 and ratio 100 that makes 10,847 images of n_max 500 (CIFAR-100-LT), and 2,131 of n_max 100.
 
+    Args:
+        n_max: images of the most frequent class.
+        classes: K.
+        ratio: of the most frequent to the rarest, at least 1.
+
     Raises:
-        UserError: a ratio below 1, or one that leaves the rarest class without images.
+        ValueError: the rarest class is left without images.
     """
-    if not is_number(ratio) or not ratio >= 1:
-        raise UserError(f"data.ratio: is {ratio!r}; it must be a number, at least 1")
     # Python's own powers: NumPy's may differ in the last bit, and a count is cut off where that matters.
     counts = [int(n_max * (1 / ratio) ** (i / max(classes - 1, 1))) for i in range(classes)]
     if counts[-1] < 1:
-        raise UserError(f"data.ratio: {ratio} leaves the rarest class without images; choose below {n_max}")
+        raise ValueError(f"ratio {ratio:g} leaves the rarest class without images; choose at most {n_max:g}")
     return np.array(counts, np.int64)
 
 
@@ -94,17 +99,6 @@ def divide(labels: np.ndarray, sizes: np.ndarray, seed: int) -> list[np.ndarray]
         for part, start, end in zip(parts, ends - wanted, ends, strict=True):
             part.append(order[start:end])
     return [np.concatenate(part) for part in parts]
-
-
-def whole(least: int, **settings: int) -> None:
-    """Check that settings are whole numbers, `least` or more.
-
-    Raises:
-        UserError: names the first that is not.
-    """
-    for key, value in settings.items():
-        if type(value) is not int or value < least:  # type: True and False are whole numbers to isinstance
-            raise UserError(f"data.{key}: is {value!r}; it must be a whole number, at least {least}")
 
 
 def check(data: LongTailed) -> LongTailed:

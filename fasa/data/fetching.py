@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ CHUNK = 1 << 18  # bytes
 PATIENCE = 30  # seconds without an answer
 
 
-def fetch(url: str, path: str | Path, known_hash: str) -> Path:
+def fetch(url: str, path: str | Path, known_hash: str, size: int | None = None) -> Path:
     """Return `path`, fetched from `url` unless it is there already, its sum checked in either case.
 
     What an interrupted download has brought is kept in ``{path}.part``, and the next call goes on from there.
@@ -26,10 +27,11 @@ def fetch(url: str, path: str | Path, known_hash: str) -> Path:
         url: http or https.
         path: where the file belongs.
         known_hash: ``algorithm:digest``, such as ``md5:0cc175b9c0f1b6a831c399e269772661``.
+        size: of the file in bytes: so much must be free on the disk, and no more is taken from a server.
 
     Raises:
-        UserError: no connection; or a wrong sum: what was fetched is removed, and a file that was there is
-            renamed to ``{path}.wrong``, so that the next call fetches it anew.
+        UserError: no connection, no room, a file without end; or a wrong sum: what was fetched is removed,
+            and a file that was there is renamed to ``{path}.wrong``, so that the next call fetches it anew.
     """
     path = Path(path)
     try:
@@ -38,7 +40,7 @@ def fetch(url: str, path: str | Path, known_hash: str) -> Path:
             if path.is_file():
                 return _keep(path, known_hash)
             part = path.with_name(f"{path.name}.part")
-            pooch.retrieve(url, known_hash, path.name, path.parent, downloader=Resuming(part))
+            pooch.retrieve(url, known_hash, path.name, path.parent, downloader=Resuming(part, size))
     except UserError:
         raise
     except (requests.RequestException, HTTPError) as error:
@@ -99,14 +101,24 @@ def check_sum(path: str | Path, known_hash: str) -> Path:
     return Path(path)
 
 
+def refuse_full(folder: Path, size: int) -> None:
+    """Refuse to write `size` bytes where there is no room for them.
+
+    Raises:
+        UserError: says how much is free.
+    """
+    if (free := shutil.disk_usage(folder).free) < size:
+        raise UserError(f"{folder}: {size / 1e9:.1f} GB are to come, {free / 1e9:.1f} GB are free; make room")
+
+
 class Resuming:
     """A downloader for pooch that keeps what it has in `part` and asks the server for the rest only.
 
     pooch itself loads into a temporary file of a new name each time, which it removes on any interruption.
     """
 
-    def __init__(self, part: Path):
-        self.part = part
+    def __init__(self, part: Path, size: int | None = None):
+        self.part, self.size = part, size
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         """Load what is missing, then move `part` to `output_file`, where pooch checks the sum.
@@ -115,6 +127,7 @@ class Resuming:
             requests.RequestException, urllib3.exceptions.HTTPError: no connection, or one that broke.
         """
         have = self.part.stat().st_size if self.part.exists() else 0
+        refuse_full(self.part.parent, (self.size or 0) - have)
         # No compression on the way: ranges and lengths are those of the file.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with requests.get(url, headers=headers, stream=True, timeout=PATIENCE) as reply:
@@ -127,6 +140,12 @@ class Resuming:
         """Write the body behind the first `have` bytes of `part`: none if the server sends the whole file."""
         length = reply.headers.get("Content-Length")
         total = have + int(length) if length else None
+        most = self.size if total is None else total
+        if self.size is not None and total not in (None, self.size):
+            self.part.unlink(missing_ok=True)
+            raise UserError(
+                f"{reply.url}: offers {total} bytes, and the file has {self.size}; is it another one?"
+            )
         name = self.part.stem
         with (
             self.part.open("ab" if have else "wb") as file,
@@ -136,5 +155,8 @@ class Resuming:
             for chunk in reply.raw.stream(CHUNK, decode_content=False):
                 file.write(chunk)
                 bar.update(len(chunk))
+                if most is not None and file.tell() > most:
+                    self.part.unlink()
+                    raise UserError(f"{reply.url}: sends more than {most} bytes; is it another file?")
             if total is not None and file.tell() < total:  # urllib3 tells by itself only from version 2 on
                 raise requests.ConnectionError(f"cut off after {file.tell()} of {total} bytes")

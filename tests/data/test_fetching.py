@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from fasa.data.fetch import check_sum, fetch
+from fasa.data.fetching import check_sum, fetch
 from fasa.errors import UserError
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)

@@ -1,0 +1,87 @@
+"""A data set of one's own: photos in a folder, and annotation files in the style of COCO or LVIS.
+
+Polygons, both kinds of RLE, crowd regions, boxes without masks, ids with gaps; what LVIS has and COCO has not
+is filled in, see `fasa.data.importing`. Photos stay where they are.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from fasa.data import Source, importing
+from fasa.data.importing import Cut
+from fasa.data.pictures import locate
+from fasa.data.prepared import PARTS, replacing_folder
+from fasa.errors import UserError
+from fasa.sections import Section, Seed
+
+Portion = Annotated[float, Meta(gt=0, lt=1)]
+
+
+class Folders(Section):
+    """A folder of images a part, where they are not all in one."""
+
+    train: str
+    val: str
+    adapt: str | None = None  # train's
+
+
+class Settings(Section, tag_field="kind", tag="coco", kw_only=True):
+    """Where the files are.
+
+    Args:
+        train: the annotation file.
+        val: that of what is reported on, or the share of train's images that is cut out for it.
+        adapt: that of what FASA adapts to, or the share of train's images that is cut out for it; see
+            `importing.hold_out` for what a rare class loses.
+        images: the folder of all images, or one of each part.
+        seed: of the cuts.
+        masks: False takes boxes only; True insists on a mask of every object; None takes what there is.
+    """
+
+    train: str
+    val: str | Portion = 0.2
+    adapt: str | Portion = 0.1
+    images: str | Folders
+    seed: Seed = 0
+    masks: bool | None = None
+
+
+def prepare(settings: Settings, out: str | Path) -> None:
+    """Check the files and leave the parts in `out`, printing what was left out, derived or cut.
+
+    Raises:
+        UserError: files that are missing or contradict themselves; nothing is written.
+    """
+    folders = settings.images
+    if isinstance(folders, str):
+        folders = Folders(train=folders, val=folders)
+    folder = {"train": folders.train, "adapt": folders.adapt or folders.train, "val": folders.val}
+    for one in folder.values():
+        if not Path(one).is_dir():
+            raise UserError(f"{one}: is no folder; data.images names where the images are")
+    files = {part: getattr(settings, part) for part in PARTS if isinstance(getattr(settings, part), str)}
+    read = {part: importing.read(path, settings.masks) for part, path in files.items()}
+    if len({has_masks for _, has_masks in read.values()}) > 1:
+        raise UserError(
+            "data: some files have masks and others have none; set data.masks: false to use boxes only"
+        )
+    cuts = [
+        Cut(part, getattr(settings, part), least)
+        for part, least in (("adapt", 2), ("val", 1))
+        if part not in files
+    ]
+    parts = importing.split(read["train"][0], cuts, settings.seed)
+    parts |= {part: content for part, (content, _) in read.items() if part != "train"}
+
+    root = Path(os.path.abspath(os.path.commonpath([os.path.abspath(one) for one in folder.values()])))
+    pictures = {}
+    for part in PARTS:
+        where = files.get(part, settings.train)
+        one = folder[part] if part in files else folder["train"]
+        pictures[part] = locate(parts[part].images, root, [os.path.relpath(one, root)], where)
+    iou_types = ["segm", "bbox"] if read["train"][1] else ["bbox"]
+    with replacing_folder(out) as scratch:
+        importing.write(scratch, parts, pictures, Source(kind="coco", images=str(root), iou_types=iou_types))

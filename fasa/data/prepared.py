@@ -1,0 +1,50 @@
+"""The folder that every kind of detection data leaves, and how it is written whole or not at all.
+
+annotations/{train,adapt,val}.json   LVIS v1, categories and their counts those of train
+source.json                          where the images are, see `fasa.data.Source`
+images.tsv                           where images lie elsewhere: name, bytes and time of each, in their place
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from fasa.data import Source
+from fasa.errors import UserError
+from fasa.files import readable_errors
+
+PARTS = ("train", "adapt", "val")  # a new one goes last: seeds are dealt in this order
+MANIFEST = "images.tsv"
+OWN = {*PARTS, "annotations", "source.json", MANIFEST}
+
+
+@contextmanager
+def replacing_folder(out: str | Path) -> Iterator[Path]:
+    """Yield a new folder beside `out` that takes its place when the block ends, and is gone when it fails.
+
+    Raises:
+        UserError: `out` holds something else, which would be lost, or cannot be written.
+    """
+    out = Path(out)
+    with readable_errors(out):
+        if os.path.lexists(out) and not (out.is_dir() and {path.name for path in out.iterdir()} <= OWN):
+            raise UserError(f"{out}: is not a folder of prepared data and would be lost; choose another one")
+        scratch = out.with_name(f".{out.name}.partial")
+        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            (scratch / "annotations").mkdir(parents=True)
+            yield scratch
+            shutil.rmtree(out, ignore_errors=True)
+            os.replace(scratch, out)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_source(folder: Path, source: Source) -> None:
+    """Write ``source.json``."""
+    text = msgspec.json.format(msgspec.json.encode(source), indent=2)
+    (folder / "source.json").write_bytes(text + b"\n")

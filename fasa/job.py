@@ -52,7 +52,8 @@ class Job(Section):
     """A row of params.yaml at the scale of a profile, for one seed; made by `fasa.rows.compose`.
 
     Args:
-        profile: the scale; data lie in ``data/PROFILE``, what is written in ``runs/PROFILE``.
+        profile: the scale; what is written lies in ``runs/PROFILE``.
+        data: the folder of the prepared data set.
         configs: the folder below ``configs`` that the model is from.
         row: its name, such as ``mask_rcnn_rfs_fasa``.
         seed: of weights, order of images and virtual features.
@@ -68,6 +69,7 @@ class Job(Section):
     """
 
     profile: str
+    data: str
     configs: str
     row: str
     seed: Seed

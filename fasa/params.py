@@ -12,6 +12,7 @@ from fasa.errors import UserError
 from fasa.job import MODEL, Schedule
 from fasa.sections import Count, Name, Positive, Section, Seed, read
 
+
 class Row(Section):
     """What distinguishes a row from plain Mask R-CNN, the same at every scale.
 
@@ -215,7 +216,9 @@ class Params(Section):
                 names = ", ".join(map(str, sorted(known)))
                 raise ValueError(f"{where}: there is no {unknown[0]!r}; known: {names}")
         if both := self.sections.keys() & sets.keys():
-            raise ValueError(f"{min(both)} is a profile and a set of classification: they would share folders")
+            raise ValueError(
+                f"{min(both)} is a profile and a set of classification: they would share folders"
+            )
 
 
 def read_params(path: Path) -> Params:
@@ -231,8 +234,12 @@ def read_params(path: Path) -> Params:
     except (OSError, YAMLError, ValueError, ArithmeticError, AttributeError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: is {type(content).__name__}, not keys and values; git checkout {path.name} brings it back")
-    known = {name: content[name] for name in Params.__struct_fields__ if name in content and name != "sections"}
+        raise UserError(
+            f"{path}: is {type(content).__name__}, not keys and values; git checkout {path.name} brings it back"
+        )
+    known = {
+        name: content[name] for name in Params.__struct_fields__ if name in content and name != "sections"
+    }
     sections = {str(name): value for name, value in content.items() if name not in known}
     for name in content.get("profiles") or []:
         if isinstance(name, str) and name not in sections:
@@ -240,6 +247,17 @@ def read_params(path: Path) -> Params:
     for name, section in sections.items():
         if not isinstance(section, dict) or "data" not in section:
             names = ", ".join(name for name in Params.__struct_fields__ if name != "sections")
-            raise UserError(f"params.yaml: {name} is unknown: neither one of {names}, nor a profile with data")
+            raise UserError(
+                f"params.yaml: {name} is unknown: neither one of {names}, nor a profile with data"
+            )
         read(Profile, section, name)
+    # One by one, so that a message has the name of the entry that is wrong.
+    parts = known.get("classification") if isinstance(known.get("classification"), dict) else {}
+    for kind, entries, where in (
+        (Row, known.get("rows"), "rows"),
+        (Set, parts.get("sets"), "classification.sets"),
+        (ClassifierRow, parts.get("rows"), "classification.rows"),
+    ):
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
+            read(kind, entry, f"{where}.{name}")
     return read(Params, known | dict(sections=sections))

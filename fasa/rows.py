@@ -41,7 +41,9 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
             adapting = read(AugmenterTrait, numbers, place)
     augmenter = merged(adapting.augmenter, mine.augmenter) if adapting else None
     if adapting is None and (mine.augmenter or mine.adapt_every is not None or mine.signal):
-        raise UserError(f"params.yaml: {where}: augmenter, adapt_every and signal change a trait; it has none of that kind")
+        raise UserError(
+            f"params.yaml: {where}: augmenter, adapt_every and signal change a trait; it has none of that kind"
+        )
     if augmenter:
         check_augmenter(augmenter, f"{profile}.traits.{mine.traits[-1]}.augmenter", where)
     changes_network = any(traits.load(name).warmup for name in fragments)
@@ -55,6 +57,7 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
         raise UserError(f"params.yaml: {where}.adapt_every: nothing adapts in this row; leave it out")
     return Job(
         profile=profile,
+        data=f"data/{profile}",
         configs=scale.configs or profile,
         row=row,
         seed=seed,
@@ -75,6 +78,7 @@ def shared_warmup(params: Params, profile: str, seed: int) -> Job:
     scale = params.sections[profile]
     return Job(
         profile=profile,
+        data=f"data/{profile}",
         configs=scale.configs or profile,
         row="warmup",
         seed=seed,
@@ -97,7 +101,9 @@ def compose_classifier(params: Params, set_name: str, row: str, seed: int) -> cl
     changed = {name: getattr(mine, name) for name in ("adapt_every", "adapt_split", "signal")}
     changed = {name: value for name, value in changed.items() if value is not None}
     if not mine.traits and (mine.augmenter or changed):
-        raise UserError(f"params.yaml: {where}: what it changes is an augmenter's; it names none under traits")
+        raise UserError(
+            f"params.yaml: {where}: what it changes is an augmenter's; it names none under traits"
+        )
     for name in mine.traits:
         if name not in there.traits:
             raise UserError(f"params.yaml: {where}.traits: {name!r} is not in {place}.traits")
@@ -105,7 +111,9 @@ def compose_classifier(params: Params, set_name: str, row: str, seed: int) -> cl
         augmenter = merged(trait.augmenter, mine.augmenter)
         check_augmenter(augmenter, f"{place}.traits.{name}.augmenter", where)
         if method(augmenter).needs_maps or method(augmenter).changes_scores:
-            raise UserError(f"params.yaml: {place}.traits.{name}: {augmenter['type']} needs a detector's head")
+            raise UserError(
+                f"params.yaml: {place}.traits.{name}: {augmenter['type']} needs a detector's head"
+            )
         settings |= msgspec.structs.asdict(trait) | dict(augmenter=augmenter) | changed
     return classification.Job(
         set=set_name,
@@ -138,8 +146,8 @@ def check_augmenter(section: dict[str, Any], where: str, row: str = "") -> None:
     Raises:
         UserError: there is no such method, or arguments that it refuses.
     """
-    if (kind := section.get("type")) not in fasa.METHODS:
-        raise UserError(f"params.yaml: {where}.type is {kind!r}; known: {', '.join(sorted(fasa.METHODS))}")
+    if (kind := section.get("type")) not in fasa.methods():
+        raise UserError(f"params.yaml: {where}.type is {kind!r}; known: {', '.join(sorted(fasa.methods()))}")
     known = inspect.signature(method(section)).parameters
     given = dict(num_classes=2, width=2, map_shape=(1, 1, 1))
     given = {name: value for name, value in given.items() if name in known}
@@ -152,5 +160,3 @@ def check_augmenter(section: dict[str, Any], where: str, row: str = "") -> None:
     except (TypeError, ValueError) as error:
         place = f"{where} (as {row} has it)" if row else where
         raise UserError(f"params.yaml: {place}: {error}") from None
-
-

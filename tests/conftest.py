@@ -14,5 +14,5 @@ def tiny_glyphs(tmp_path_factory):
     root = tmp_path_factory.mktemp("data") / "glyphs"
     images = dict(train=12, adapt=6, val=6)
     sizes = dict(image_size=64, objects=[2, 3], object_size=[20, 36])
-    glyphs.render(root, glyphs.Settings(seed=0, classes=6, images=images, pairs=1, **sizes))
+    glyphs.prepare(glyphs.Settings(seed=0, classes=6, images=images, pairs=1, **sizes), root)
     return root

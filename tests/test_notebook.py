@@ -12,10 +12,9 @@ from fasa.errors import UserError
 @pytest.fixture(autouse=True)
 def repository(tmp_path, monkeypatch):
     """A repository's bare bones, entered as JupyterLab does: from the notebook's folder."""
-    for name in ("DVC_STAGE", "FASA_PARAMS", "FASA_WORK_DIR"):
+    for name in ("DVC_STAGE", "FASA_WORK_DIR"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    (tmp_path / "params.yaml").write_text("profile: small\nseeds: [0, 1]\nsmall: {data: {size: 9}}\n")
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
     notebook.start()
@@ -30,7 +29,6 @@ def test_interactive_work_stays_in_scratch(repository):
     files = {file.relative_to(repository) for file in repository.rglob("*") if file.is_file()}
     assert files - {work / "checkpoint"} == {
         Path("dvc.yaml"),
-        Path("params.yaml"),
         Path("scratch/results/a/metrics.json"),
     }
     assert work.parts[0] == "scratch"
@@ -54,20 +52,16 @@ def test_start_outside_a_repository_says_so(monkeypatch):
         notebook.start()
 
 
-def test_params_are_those_of_the_profile():
-    assert notebook.params("data") == {"size": 9}
-    assert notebook.params("seeds") == [0, 1]
-    assert notebook.params("profile") == "small"
-    with pytest.raises(UserError, match="'dta' is not in params.yaml"):
-        notebook.params("dta")
-
-
-def test_under_dvc_only_declared_params_can_be_read(monkeypatch):
-    monkeypatch.setenv("DVC_STAGE", "train@plain")
-    monkeypatch.setenv("FASA_PARAMS", json.dumps({"data": {"size": 3}}))
-    assert notebook.params("data") == {"size": 3}
-    with pytest.raises(UserError, match="'seeds' is not in the params of stage train@plain in dvc.yaml"):
-        notebook.params("seeds")
+def test_the_job_of_a_stage_can_be_looked_at(repository):
+    jobs = repository / "build" / "jobs"
+    jobs.mkdir(parents=True)
+    (jobs / "data@small.json").write_text(json.dumps(dict(stage="data@small", settings=dict(size=9))))
+    assert notebook.job("data@small") == {"size": 9}
+    with pytest.raises(UserError, match="data@large.json: no such job; run: dvc repro plan"):
+        notebook.job("data@large")
+    (jobs / "data@small.json").write_text("{")
+    with pytest.raises(UserError, match="cut off or not JSON"):
+        notebook.job("data@small")
 
 
 @pytest.fixture

@@ -1,31 +1,49 @@
+"""params.yaml, read as a whole: what is right passes, every mistake is one line with its dotted path."""
+
 import copy
 import re
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from fasa.errors import UserError
-from fasa.params import check
-from fasa.pipeline.project import load_params
-from fasa.rows import Schedule, read_row
-from fasa.sections import strict
+from fasa.params import read_params
+from fasa.pipeline.plan import stages
 
 ROOT = Path(__file__).parents[1]
+COMMITTED = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
 
 
-@pytest.fixture
-def params(monkeypatch):
+@pytest.fixture(autouse=True)
+def inside(monkeypatch):
     monkeypatch.chdir(ROOT)
-    return copy.deepcopy(load_params())
 
 
-def test_committed_params_pass(params):
-    check(params)
+def check(folder, params):
+    path = folder / "params.yaml"
+    with path.open("w") as file:
+        YAML().dump(params, file)
+    return list(stages(read_params(path)))
 
 
-def test_prob_scale_is_the_one_that_was_chosen(params):
-    chosen = re.search(r"Chosen: prob_scale (\d+)", (ROOT / "results" / "choice.md").read_text())[1]
-    assert params["rows"]["mask_rcnn_fasa"]["augmenter"]["prob_scale"] == int(chosen)
+def test_committed_params_pass(tmp_path):
+    names = [stage.name for stage in check(tmp_path, COMMITTED)]
+    assert len(set(names)) == len(names)
+    assert "train@embedded-mask_rcnn_fasa-0" in names and "classify@digits-ce_fasa-2" in names
+
+
+@pytest.mark.parametrize("profile", ["tiny", "lvis"])
+def test_every_profile_resolves_every_row(profile, tmp_path):
+    names = {stage.name for stage in check(tmp_path, COMMITTED | dict(profiles=[profile]))}
+    assert {f"train@{profile}-{row}-0" for row in COMMITTED["run"]["rows"]} <= names
+
+
+def test_prob_scale_is_the_one_that_was_chosen_and_stands_once():
+    text = (ROOT / "results" / "embedded" / "choice" / "table.md").read_text()
+    chosen = int(re.search(r"Chosen: prob_scale (\d+)", text)[1])
+    assert COMMITTED["embedded"]["traits"]["fasa"]["augmenter"]["prob_scale"] == chosen
+    assert str(COMMITTED["embedded"]).count("prob_scale") == 1
 
 
 def put(params, path, value):
@@ -35,102 +53,166 @@ def put(params, path, value):
     params[leaf] = value
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "message"),
-    [
-        (
-            "warmup.rampe",
-            3,
-            "params.yaml: warmup.rampe is unknown; known: batch, final, iterations, lr, ramp",
-        ),
-        ("train.iterations", "many", "params.yaml: train.iterations is 'many', not int"),
-        ("train.iterations", True, "params.yaml: train.iterations is True, not int"),
-        ("threads", "two", "params.yaml: embedded.threads is 'two', not int"),
-        ("data.exp", 2, "params.yaml: data.exp is unknown"),
-        ("data.root", "x", "params.yaml: data.root is unknown"),
-        (
-            "run.rows",
-            ["mask_rcn"],
-            "params.yaml: there is no row 'mask_rcn'; known: cascade_rcnn_rfs, ",
-        ),
-        ("run.seed", [0], "params.yaml: run.seed is unknown; known: rows, seeds"),
-        ("rows.mask_rcnn", "x", "params.yaml: rows.mask_rcnn is 'x', not a section of keys and values"),
-        (
-            "rows.mask_rcnn",
-            {"augmenter": {"type": "Fasa"}},
-            "type is 'Fasa'; known: AngularTransfer, CAMMixing, FASA",
-        ),
-        (
-            "rows.mask_rcnn",
-            {"augmenter": {"type": "virtual_loss"}},
-            "type is 'virtual_loss'; known: AngularTransfer",
-        ),
-        ("rows.mask_rcnn_fasa.augmenter.probscale", 1, "rows.mask_rcnn_fasa.augmenter.probscale is unknown"),
-        (
-            "rows.mask_rcnn_fasa.augmenter.groups.q",
-            1,
-            "augmenter.groups.q is unknown; known: components, quantile",
-        ),
-        ("profile", "lvis9", "params.yaml: profile 'lvis9' has no folder configs/lvis9"),
-        ("train.iterations", 0, "params.yaml: train.iterations is 0; it must be at least 1"),
-        ("rows.mask_rcnn_fasa.adapt_every", 0, "rows.mask_rcnn_fasa.adapt_every is 0; it must be at least 1"),
-        ("rows.mask_rcnn_fasa.augmenter.prob_scale", "8", "augmenter.prob_scale is '8', not a number"),
-        ("data.objects", [5, 3], "data.objects: must be [fewest, most], at least 1"),
-        ("data.classes", "many", "params.yaml: data.classes is 'many', not int"),
-        ("extra", 1, "params.yaml: embedded.extra is unknown"),
-        ("more.rows", ["mask_rcnn"], "mask_rcnn stands in run.rows and in more.rows; leave one out"),
-        (
-            "rows.mask_rcnn.model",
-            "yolo",
-            "rows.mask_rcnn.model is 'yolo', but there is no configs/embedded/yolo.py",
-        ),
-        ("rows.mask_rcnn.rfs", {"threshold": 0.1, "round": 1}, "rows.mask_rcnn.rfs.round is unknown"),
-        ("rows.mask_rcnn.rfs", {}, "rows.mask_rcnn.rfs.threshold is missing"),
-        ("rows.mask_rcnn.nms_resampling", 1, "rows.mask_rcnn.nms_resampling is 1, not bool"),
-        (
-            "rows.mask_rcnn.adapt_every",
-            5,
-            "rows.mask_rcnn.adapt_every: nothing adapts in this row; leave it out",
-        ),
-        ("rows.mask_rcnn_smote.adapt_every", 5, "rows.mask_rcnn_smote.adapt_every: nothing adapts"),
-        (
-            "rows.mask_rcnn_angular.loss",
-            "seesaw",
-            "rows.mask_rcnn_angular: AngularTransfer makes scores of its own; leave classifier and loss out",
-        ),
-        (
-            "rows.mask_rcnn_fasa.augmenter.level",
-            "grp",
-            "rows.mask_rcnn_fasa.augmenter: FASA: initial='inverse'",
-        ),
-        ("rows.mask_rcnn_cam.augmenter.bank", -1, "rows.mask_rcnn_cam.augmenter: CAMMixing"),
-        ("classification.rows.ce_fasa.augmenter.level", "grp", "classification.rows.ce_fasa.augmenter: FASA"),
-        ("classification.sets.digits.data", {"nmax": 3}, "sets.digits.data.nmax is unknown"),
-        (
-            "classification.sets.glyphs.shots",
-            [10],
-            "sets.glyphs.shots is [10], not two numbers, the smaller first",
-        ),
-        ("classification.sets.glyphs.shots", [20, 5], "sets.glyphs.shots is [20, 5], not two numbers"),
-        ("classification.sets.glyphs.shots", ["a", "b"], "sets.glyphs.shots is ['a', 'b'], not two numbers"),
-    ],
-)
-def test_a_mistake_gives_one_line(params, path, value, message):
+NAN, INF = float("nan"), float("inf")
+FASA = "embedded.traits.fasa.augmenter"
+GLYPHS = "classification.sets.glyphs"
+MISTAKES = [
+    # unknown, missing, of another type
+    ("embedded.warmup.rampe", 3, "embedded.warmup: Object contains unknown field `rampe`"),
+    ("embedded.warmup", dict(batch=8, lr=1), "embedded.warmup: give either iterations or epochs"),
+    ("embedded.warmup", dict(iterations=8, lr=1), "embedded.warmup: Object missing required field `batch`"),
+    ("embedded.train.iterations", "many", "embedded.train.iterations: Expected `int | null`, got `str`"),
+    ("embedded.train.iterations", True, "embedded.train.iterations: Expected `int | null`, got `bool`"),
+    ("embedded.threads", "two", "embedded.threads: Expected `int`, got `str`"),
+    ("embedded.threads", True, "embedded.threads: Expected `int`, got `bool`"),
+    ("embedded.extra", 1, "embedded: Object contains unknown field `extra`"),
+    ("embedded.data.exp", 2, "embedded.data: Object contains unknown field `exp`"),
+    ("embedded.data.kind", "lvis", "embedded.data.kind is 'lvis'; known: glyphs, coco, lvis_v1"),
+    ("embedded.data", None, "embedded.data: Expected `object`, got `null`"),
+    ("embedded", [], "embedded is unknown"),
+    ("extra", 1, "extra is unknown: neither one of profiles, run, repro"),
+    ("run", None, "run: Expected `object`, got `null`"),
+    ("run.seed", [0], "run: Object contains unknown field `seed`"),
+    ("rows.mask_rcnn", "x", "rows.mask_rcnn: Expected `object`, got `str`"),
+    ("rows.mask_rcnn", dict(trait=["rfs"]), "rows.mask_rcnn: Object contains unknown field `trait`"),
+    # out of range or not finite
+    ("embedded.train.iterations", 0, "embedded.train.iterations: Expected `int` >= 1"),
+    ("embedded.train.lr", NAN, "embedded.train.lr is nan; it must be a finite number"),
+    ("embedded.train.lr", INF, "embedded.train.lr is inf; it must be a finite number"),
+    ("embedded.train.lr", -1, "embedded.train.lr: Expected `float` > 0.0"),
+    ("embedded.train.lr", 0, "embedded.train.lr: Expected `float` > 0.0"),
+    ("embedded.train.final", 2, "embedded.train.final: Expected `float` <= 1.0"),
+    ("embedded.train.batch", -8, "embedded.train.batch: Expected `int` >= 1"),
+    ("embedded.warmup.ramp", 801, "embedded.warmup: ramp 801 must be below iterations, 800"),
+    ("embedded.train.steps", [500], "embedded.train: steps and final exclude each other"),
+    ("embedded.threads", 0, "embedded.threads: Expected `int` >= 1"),
+    ("embedded.threads", -1, "embedded.threads: Expected `int` >= 1"),
+    ("embedded.cost.iterations", 1, "embedded.cost.iterations: Expected `int` >= 2"),
+    ("embedded.table.resamples", 0, "embedded.table.resamples: Expected `int` >= 1"),
+    ("embedded.traits.rfs.threshold", NAN, "embedded.traits.rfs.threshold is nan"),
+    ("embedded.traits.rfs.threshold", -0.1, "embedded.traits.rfs.threshold: Expected `float` > 0.0"),
+    ("embedded.traits.rfs.rounding", "floor", "embedded.traits.rfs.rounding: Invalid enum value 'floor'"),
+    (
+        "embedded.traits.rfs",
+        dict(threshold=0.1, round=1),
+        "embedded.traits.rfs: Object contains unknown field `round`",
+    ),
+    ("embedded.data.objects", [5, 3], "embedded.data"),
+    ("embedded.data.classes", "many", "embedded.data.classes: Expected `int`, got `str`"),
+    ("embedded.data.exponent", NAN, "embedded.data.exponent is nan"),
+    (f"{FASA}.prob_scale", NAN, f"{FASA}.prob_scale is nan"),
+    (f"{FASA}.prob_scale", -1, f"{FASA}"),
+    (f"{FASA}.prob_scale", "8", f"{FASA}"),
+    (f"{FASA}.momentum", -0.5, f"{FASA}"),
+    (f"{FASA}.momentum", 2, f"{FASA}"),
+    (f"{FASA}.up", -1, f"{FASA}"),
+    (f"{FASA}.down", -1, f"{FASA}"),
+    (f"{FASA}.power", -1, f"{FASA}"),
+    (f"{FASA}.loss_weight", -1, f"{FASA}"),
+    (f"{FASA}.warmup", -1, f"{FASA}"),
+    (f"{FASA}.groups", dict(quantile="a"), f"{FASA}"),
+    (f"{FASA}.groups", dict(quantile=0), f"{FASA}"),
+    (f"{FASA}.groups", dict(q=1), f"{FASA}"),
+    (f"{FASA}.level", "grp", f"{FASA}"),
+    (f"{FASA}.probscale", 1, f"{FASA}.probscale is unknown; known: down, groups, initial"),
+    (f"{FASA}.type", "Fasa", f"{FASA}.type is 'Fasa'; known: AngularTransfer, CAMMixing, FASA"),
+    (f"{FASA}.type", "virtual_loss", f"{FASA}.type is 'virtual_loss'; known: AngularTransfer"),
+    ("embedded.traits.cam.augmenter.bank", -1, "embedded.traits.cam.augmenter"),
+    ("embedded.traits.cam.augmenter.bank", 1_000_000_000, "embedded.traits.cam.augmenter"),
+    ("embedded.traits.angular.augmenter.margin", NAN, "embedded.traits.angular.augmenter.margin is nan"),
+    ("embedded.traits.fasa.adapt_every", -1, "embedded.traits.fasa.adapt_every: Expected `int` >= 0"),
+    ("embedded.traits.fasa.signal", "ap", "embedded.traits.fasa.signal: Invalid enum value 'ap'"),
+    # names and doubles
+    ("profiles", [], "profiles: Expected `array` of length >= 1"),
+    ("profiles", ["lvis9"], "profiles names 'lvis9', but there is no section lvis9"),
+    ("profiles", ["embedded", "embedded"], "profiles names 'embedded' twice"),
+    ("profiles", ["tiny; touch x #"], "profiles names 'tiny; touch x #'"),
+    ("run.rows", ["mask_rcn"], "run.rows: there is no 'mask_rcn'; known: cascade_rcnn_rfs, "),
+    ("run.rows", ["mask_rcnn", "mask_rcnn"], "run.rows names 'mask_rcnn' twice"),
+    ("run.rows", ["mask_rcnn; touch x"], "run.rows[...]: Expected `str` matching regex"),
+    ("run.seeds", ["0; touch x #"], "run.seeds[...]: Expected `int`, got `str`"),
+    ("run.seeds", [0, 0], "run.seeds names 0 twice"),
+    ("run.seeds", [-1], "run.seeds[...]: Expected `int` >= 0"),
+    ("run.seeds", [True], "run.seeds[...]: Expected `int`, got `bool`"),
+    ("run.seeds", [0.5], "run.seeds[...]: Expected `int`, got `float`"),
+    ("classify.seeds", ["0; touch x #"], "classify.seeds[...]: Expected `int`, got `str`"),
+    ("classify.sets", ["mnist"], "classify.sets: there is no 'mnist'; known: cifar100"),
+    ("classify.rows", ["ce9"], "classify.rows: there is no 'ce9'"),
+    ("repro", ["mask_rcnn9"], "repro: there is no 'mask_rcnn9'"),
+    ("tuning.row", "nothing", "tuning.row: there is no 'nothing'"),
+    ("tuning.prob_scale", [0], "tuning.prob_scale[...]: Expected `float` > 0.0"),
+    ("tuning.seeds", [9], "tuning.seeds: there is no 9; known: 0, 1, 2"),
+    # rows that cannot be
+    (
+        "rows.mask_rcnn.model",
+        "yolo",
+        "rows.mask_rcnn.model is 'yolo', but there is no configs/embedded/yolo.py",
+    ),
+    (
+        "rows.mask_rcnn.traits",
+        ["focal"],
+        "rows.mask_rcnn.traits: 'focal' is neither a file of configs/traits nor in",
+    ),
+    ("rows.mask_rcnn.traits", ["fasa", "smote"], "rows.mask_rcnn.traits: smote is a second augmenter"),
+    (
+        "rows.mask_rcnn.traits",
+        ["seesaw", "angular"],
+        "rows.mask_rcnn: AngularTransfer makes scores of its own",
+    ),
+    ("rows.mask_rcnn.traits", ["../x"], "rows.mask_rcnn.traits[...]: Expected `str` matching regex"),
+    ("rows.mask_rcnn.adapt_every", 5, "rows.mask_rcnn: augmenter, adapt_every and signal change a trait"),
+    ("rows.mask_rcnn_smote.adapt_every", 5, "rows.mask_rcnn_smote.adapt_every: nothing adapts in this row"),
+    ("rows.mask_rcnn_fasa.augmenter", dict(level="grp"), "(as rows.mask_rcnn_fasa has it)"),
+    # classification
+    ("classification.rows.ce.loss", "focal", "classification.rows.ce.loss: Invalid enum value 'focal'"),
+    ("classification.rows.ce.signal", "metric", "classification.rows.ce: what it changes is an augmenter's"),
+    ("classification.rows.ce_fasa.traits", ["cam"], "classification.rows.ce_fasa.traits: 'cam' is not in"),
+    (
+        "classification.rows.ce_fasa.adapt_split",
+        "val",
+        "classification.rows.ce_fasa.adapt_split: Invalid enum",
+    ),
+    (f"{GLYPHS}.data", dict(kind="mnist"), f"{GLYPHS}.data.kind is 'mnist'; known: glyphs, digits, cifar100"),
+    (f"{GLYPHS}.data.nmax", 3, f"{GLYPHS}.data: Object contains unknown field `nmax`"),
+    (f"{GLYPHS}.precision", "half", f"{GLYPHS}.precision: Invalid enum value 'half'"),
+    (f"{GLYPHS}.schedule.epoch", 3, f"{GLYPHS}.schedule: Object contains unknown field `epoch`"),
+    (f"{GLYPHS}.schedule.momentum", 1, f"{GLYPHS}.schedule.momentum: Expected `float` < 1.0"),
+    (f"{GLYPHS}.shots", [10], f"{GLYPHS}.shots: Expected `array` of length >= 2"),
+    (f"{GLYPHS}.shots", [20, 5], f"{GLYPHS}: shots is [20, 5]; the smaller comes first"),
+    (f"{GLYPHS}.shots", ["a", "b"], f"{GLYPHS}.shots[...]: Expected `int`, got `str`"),
+    (f"{GLYPHS}.threads", 0, f"{GLYPHS}.threads: Expected `int` >= 1"),
+    (f"{GLYPHS}.traits.fasa.augmenter.level", "grp", f"{GLYPHS}.traits.fasa.augmenter"),
+    (f"{GLYPHS}.traits.fasa.augmenter.type", "CAMMixing", f"{GLYPHS}.traits.fasa"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), MISTAKES)
+def test_a_mistake_gives_one_line_with_its_path(path, value, message, tmp_path):
+    params = copy.deepcopy(COMMITTED)
     put(params, path, value)
     with pytest.raises(UserError) as info:
-        check(params)
+        check(tmp_path, params)
+    assert message in str(info.value) and str(info.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is NoneType, not keys and values"),
+        (b"[1, 2]", "is list, not keys and values"),
+        (b"profiles: \xff\xfe", "is not UTF-8"),
+        (b"profiles: [", "params.yaml"),
+        (b"profiles: 2001-99-99\n", "params.yaml"),
+        (b"profiles: &a [*a]\n", "params.yaml"),
+        (b"profiles: 5\n", "params.yaml"),
+        (b"? [a, b]\n: 1\n", "params.yaml"),
+        (b"1: 2\n", "params.yaml: 1 is unknown"),
+        (b"profiles: [embedded]\nprofiles: [tiny]\n", "params.yaml"),
+    ],
+)
+def test_a_broken_file_gives_one_line(content, message, tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as info:
+        read_params(path)
     assert message in str(info.value) and "\n" not in str(info.value)
-
-
-def test_missing_keys_are_named():
-    with pytest.raises(UserError, match="params.yaml: warmup.lr is missing"):
-        strict(Schedule, dict(iterations=3, batch=2), "warmup")
-
-
-def test_whole_numbers_are_numbers():
-    assert strict(Schedule, dict(iterations=3, batch=2, lr=1), "warmup").lr == 1
-
-
-def test_row_keeps_what_it_says(params):
-    row = read_row(params["rows"], "mask_rcnn_fasa")
-    assert row.augmenter["type"] == "FASA" and row.adapt_every >= 1

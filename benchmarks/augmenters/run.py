@@ -209,8 +209,8 @@ def iterations(n: int, threads: int, augmenter: dict | None) -> tuple[list[float
     from mmengine.hooks import Hook
     from mmengine.runner import Runner
 
-    from fasa.experiments import detector_config
-    from fasa.rows import Row, Schedule
+    from fasa.detection.experiment import training_config
+    from fasa.job import Job, Schedule
 
     class Clock(Hook):
         """Notes when each iteration ends, and what FASA took in it."""
@@ -230,11 +230,12 @@ def iterations(n: int, threads: int, augmenter: dict | None) -> tuple[list[float
     ends, steps = [], [0.0]
     with tempfile.TemporaryDirectory() as work_dir:
         schedule = Schedule(iterations=UNTIMED + n, batch=8, lr=1e-3)
-        cfg = detector_config("embedded", schedule, Row(augmenter=augmenter), 0, Path(work_dir))
+        place = dict(profile="embedded", data="data/embedded", configs="embedded", row="timed", seed=0)
+        cfg = training_config(Job(**place, threads=threads, train=schedule, augmenter=augmenter), schedule, Path(work_dir))
         cfg.default_hooks.checkpoint = None
         del cfg.default_hooks["progress"]
         torch.set_num_threads(threads)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # as in `fasa.experiments`
+        torch.utils.deterministic.fill_uninitialized_memory = False  # as in `fasa.detection.experiment`
         runner = Runner.from_cfg(cfg)
         runner.register_hook(Clock(), priority="LOWEST")
         head = runner.model.roi_head.bbox_head

@@ -19,7 +19,7 @@ model = dict(
         bbox_roi_extractor={{_base_.model.roi_head.bbox_roi_extractor}},
         bbox_head=[
             dict(
-                type="AugmentedShared2FCBBoxHead",
+                type="Shared2FCBBoxHead",
                 in_channels={{_base_.width}},
                 fc_out_channels=256,
                 roi_feat_size=7,

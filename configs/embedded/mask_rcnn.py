@@ -5,7 +5,7 @@ starts at stride 8, one mask convolution. Two changes are needs of random weight
 the norms are trained.
 """
 
-_base_ = "mmdet::_base_/models/mask-rcnn_r50_fpn.py"
+_base_ = ["mmdet::_base_/models/mask-rcnn_r50_fpn.py", "../_base_/fasa.py"]
 
 strides = [8, 16, 32]
 width = 64
@@ -33,7 +33,6 @@ model = dict(
             roi_layer=roi_layer, out_channels=width, featmap_strides=strides, finest_scale=28
         ),
         bbox_head=dict(
-            type="AugmentedShared2FCBBoxHead",
             in_channels=width,
             fc_out_channels=256,
             reg_class_agnostic=True,
@@ -63,15 +62,12 @@ model = dict(
     ),
 )
 
-custom_imports = dict(imports=["fasa.detection"])
-default_scope = "mmdet"
-
 # No flip: b is not d. No resize: scenes have one size.
 load = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
 ]
-dataset = dict(type="LVISV1Dataset", data_root="data/glyphs", data_prefix=dict(img=""))
+dataset = dict(type="LVISV1Dataset")  # where it lies is filled in
 
 train_dataloader = dict(
     batch_size=8,
@@ -79,7 +75,6 @@ train_dataloader = dict(
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
         **dataset,
-        ann_file="annotations/train.json",
         pipeline=[*load, dict(type="PackDetInputs")],
     ),
 )
@@ -89,7 +84,6 @@ held_out_dataloader = dict(
     sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
     dataset=dict(
         **dataset,
-        ann_file=None,
         test_mode=True,
         pipeline=[
             load[0],
@@ -105,11 +99,3 @@ optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05, fused=True),
     clip_grad=dict(max_norm=35),
 )
-default_hooks = dict(
-    timer=None,
-    logger=None,
-    checkpoint=dict(type="ExactResumeHook", every=100),
-    progress=dict(type="ProgressHook"),
-)
-log_level = "WARNING"
-visualizer = dict(type="DetLocalVisualizer", vis_backends=[])

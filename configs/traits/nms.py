@@ -13,4 +13,6 @@ class Settings(Section):
 
 def apply(cfg, classes, settings):
     cfg.model.rpn_head.update(type="NMSResamplingRPNHead", frequencies=classes.frequencies)
-    innermost(cfg.train_dataloader.dataset).pipeline.append(dict(type="KeepLabels"))  # mmdet hides them from the RPN
+    innermost(cfg.train_dataloader.dataset).pipeline.append(
+        dict(type="KeepLabels")
+    )  # mmdet hides them from the RPN

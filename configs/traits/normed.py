@@ -15,4 +15,6 @@ class Settings(Section):
 
 def apply(cfg, classes, settings):
     for head in box_heads(cfg):
-        head.cls_predictor_cfg = dict(type="NormedLinear", tempearture=settings.temperature)  # mmdet's spelling
+        head.cls_predictor_cfg = dict(
+            type="NormedLinear", tempearture=settings.temperature
+        )  # mmdet's spelling

@@ -19,7 +19,9 @@ def run(job: Job, data: LongTailed, work_dir: Path) -> dict[str, Any]:
     """
     settings, schedule = job.settings, job.schedule
     amp = job.precision == "bfloat16"
-    outcome = train(data, schedule, settings, job.seed, job.threads, work_dir, amp=amp, shots=tuple(job.shots))
+    outcome = train(
+        data, schedule, settings, job.seed, job.threads, work_dir, amp=amp, shots=tuple(job.shots)
+    )
     metrics = dict(accuracy=outcome.accuracy, **outcome.shots)
     if settings.augmenter:
         iterations = schedule.epochs * -(-len(data.train.labels) // schedule.batch)

@@ -14,6 +14,7 @@ import msgspec
 
 from fasa.errors import UserError
 
+
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """What ``source.json`` says of a prepared data set.
 

@@ -3,14 +3,20 @@
 Shape legend: N images of a split, H x W pixels, C channels, K classes, P parts that images are divided among.
 """
 
+import zipfile
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
 from msgspec import Meta
 
 from fasa.errors import UserError
+from fasa.files import replacing
 
 Ratio = Annotated[float, Meta(ge=1)]  # images of the most frequent class to those of the rarest
+
+
+PARTS = ("train", "adapt", "test")
 
 
 class Split(NamedTuple):
@@ -127,3 +133,29 @@ def check(data: LongTailed) -> LongTailed:
     if (np.diff(data.counts) > 0).any():
         raise UserError("data.train: classes must be in order of their counts, the most frequent first")
     return data
+
+
+def save(data: LongTailed, path: Path) -> None:
+    """Write a data set as one npz file; equal data, equal bytes."""
+    parts = {part: getattr(data, part) for part in PARTS}
+    arrays = {
+        f"{part}_{name}": array for part, split in parts.items() for name, array in split._asdict().items()
+    }
+    with replacing(path) as file:
+        np.savez(file, names=np.array(data.names), flip=np.array(data.flip), **arrays)
+
+
+def load(path: str | Path) -> LongTailed:
+    """Read what `save` wrote.
+
+    Raises:
+        UserError: a file that is missing or broken.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            parts = [Split(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in PARTS]
+            return check(LongTailed(*parts, arrays["names"].tolist(), bool(arrays["flip"])))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path}: missing or broken ({error}); run: dvc repro images@{Path(path).parent.name}"
+        ) from None

@@ -306,7 +306,8 @@ def check_images(root: str | Path, annotations: dict) -> None:
     paths = [image_path(root, image) for image in annotations["images"]]
     missing = [path for path in paths if not path.is_file()]
     if missing:
-        raise UserError(f"{missing[0]}: missing, with {len(missing) - 1} other images; {MEND}")
+        reason = "is no regular file" if missing[0].exists() else "missing"
+        raise UserError(f"{missing[0]}: {reason}, with {len(missing) - 1} other images; {MEND}")
 
 
 def checked_annotations(data: Path, part: str) -> dict:
@@ -319,5 +320,3 @@ def checked_annotations(data: Path, part: str) -> dict:
     annotations = read_annotations(data / "annotations" / f"{part}.json", train=part == "train")
     check_images(source(data).images, annotations)
     return annotations
-        reason = "is no regular file" if missing[0].exists() else "missing"
-        raise UserError(f"{missing[0]}: {reason}, with {len(missing) - 1} other images; {MEND}")

@@ -1,31 +1,51 @@
-"""FASA as an mmdet plug-in: ``custom_imports = dict(imports=["fasa.detection"])`` registers all of it."""
+"""FASA as an mmdet plug-in: ``custom_imports = dict(imports=["fasa.detection"])`` registers all of it.
 
-from mmdet.registry import MODELS
+What only some configs name is imported when it is first built: a run loads, and its stage depends on, what it uses.
+"""
 
-import fasa
+from importlib import import_module
+
+from mmdet.registry import DATA_SAMPLERS, HOOKS, MODELS, TRANSFORMS
+from mmengine.registry import METRICS
+
 from fasa.detection.adaptation import AdaptationHook
 from fasa.detection.head import AugmentedShared2FCBBoxHead, AugmentedShared4Conv1FCBBoxHead
-from fasa.detection.instaboost import CompatibleInstaBoost
-from fasa.detection.metric import FASALVISMetric
-from fasa.detection.nms_resampling import KeepLabels, NMSResamplingRPNHead
-from fasa.detection.phases import PhasesHook
 from fasa.detection.progress import ProgressHook
-from fasa.detection.repeat_factor_sampler import RepeatFactorSampler
 from fasa.detection.resume import ExactResumeHook
 
-for name in fasa.METHODS:
-    MODELS.register_module(module=getattr(fasa, name))
-
+ON_FIRST_USE = {  # registry and module of each name
+    "ClockHook": (HOOKS, "clock"),
+    "CompatibleInstaBoost": (TRANSFORMS, "instaboost"),
+    "FASALVISMetric": (METRICS, "metric"),
+    "KeepLabels": (TRANSFORMS, "nms_resampling"),
+    "NMSResamplingRPNHead": (MODELS, "nms_resampling"),
+    "PhasesHook": (HOOKS, "phases"),
+    "RepeatFactorSampler": (DATA_SAMPLERS, "repeat_factor_sampler"),
+}
 __all__ = [
     "AdaptationHook",
     "AugmentedShared2FCBBoxHead",
     "AugmentedShared4Conv1FCBBoxHead",
-    "CompatibleInstaBoost",
     "ExactResumeHook",
-    "FASALVISMetric",
-    "KeepLabels",
-    "NMSResamplingRPNHead",
-    "PhasesHook",
     "ProgressHook",
-    "RepeatFactorSampler",
+    *ON_FIRST_USE,
 ]
+
+
+def __getattr__(name: str):
+    if name not in ON_FIRST_USE:
+        raise AttributeError(f"module 'fasa.detection' has no attribute {name!r}")
+    return getattr(import_module(f"fasa.detection.{ON_FIRST_USE[name][1]}"), name)
+
+
+def _register(name: str) -> None:
+    def build(*args, **kwargs):
+        return __getattr__(name)(*args, **kwargs)
+
+    ON_FIRST_USE[name][0].register_module(
+        name=name, module=build
+    )  # the class takes its place when it is imported
+
+
+for name in ON_FIRST_USE:
+    _register(name)

@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 
-@HOOKS.register_module()
+@HOOKS.register_module(force=True)
 class ClockHook(Hook):
     """Stamps the end of every iteration, the loading of its batch included.
 

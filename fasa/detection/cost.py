@@ -89,7 +89,7 @@ def _measure(job: Job, iterations: int, warmup: Path, work: Path) -> dict[str, f
         growth=growth(clock.memory) / 1e6,
     )
     if job.adapt_every is not None:
-        loader = Runner.build_dataloader(held_out(cfg, job, "adapt"), seed=0)
+        loader = Runner.build_dataloader(held_out(cfg, "adapt"), seed=0)
         start = time.perf_counter()
         class_losses(runner.model, loader)
         measured["pass_seconds"] = time.perf_counter() - start

@@ -15,6 +15,7 @@ from fasa.evaluation import OLD, Detections, Matcher, Matches, read_ground_truth
 from fasa.files import replacing
 from fasa.job import Job
 
+
 class Detected(NamedTuple):
     """What a checkpoint found on a split, for masks and boxes."""
 
@@ -33,8 +34,8 @@ def detect_part(job: Job, checkpoint: Path, part: str, results: Path | None = No
     """
     settle(job.threads)
     cfg = training_config(job, job.train, Path("unused"))  # what traits change of a model stands there
-    dataloader = held_out(cfg, job, part)
-    kinds = source(Path("data", job.profile)).iou_types
+    dataloader = held_out(cfg, part)
+    kinds = source(job.data).iou_types
     matchers = {kind: Matcher(read_ground_truth(dataloader.dataset.ann_file, kind)) for kind in kinds}
     first_of, masks = matchers[kinds[0]], "segm" in kinds
     sizes = dict(zip(first_of.gt.image_ids.tolist(), first_of.gt.sizes.tolist(), strict=True))

@@ -31,20 +31,23 @@ def model_config(job: Job) -> Config:
     """The mmengine config of a job's model and data; class count, names and frequencies are the annotation file's."""
     path = Path("configs", job.configs, f"{job.model}.py")
     if not path.exists():
-        raise UserError(f"params.yaml: there is no {path}, which profile {job.profile!r} and row {job.row!r} ask for")
+        raise UserError(
+            f"params.yaml: there is no {path}, which profile {job.profile!r} and row {job.row!r} ask for"
+        )
     cfg = Config.fromfile(path)
-    data = Path("data", job.profile)
-    categories = checked_annotations(data, "train")["categories"]
+    categories = checked_annotations(Path(job.data), "train")["categories"]
     classes = Classes([one["name"] for one in categories], [one["frequency"] for one in categories])
     for loader, part in ((cfg.train_dataloader, "train"), (cfg.held_out_dataloader, "val")):
-        traits.innermost(loader.dataset).update(part_of(data, part), metainfo=dict(classes=classes.names))
+        place = part_of(job.data, part)
+        traits.innermost(loader.dataset).update(place, metainfo=dict(classes=classes.names))
     for mask_head in listed(cfg.model.roi_head.mask_head):
         mask_head.num_classes = len(classes.names)
     for stage, head in enumerate(traits.box_heads(cfg)):
         head.num_classes = len(classes.names)
+        head.type = f"Augmented{head.type.removeprefix('Augmented')}"
         # Stages draw on their own, or all would draw the same.
         head.augmenter = job.augmenter and job.augmenter | {"seed": job.seed + STAGE_SEED * stage}
-    cfg.classes = classes._asdict()
+    cfg.classes, cfg.data = classes._asdict(), job.data
     return cfg
 
 
@@ -67,8 +70,10 @@ def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
         cfg.custom_imports.imports.extend(trait.imports)
         trait.apply(cfg, classes, read(trait.Settings, settings, name))
     if job.augmenter:
-        adapt = held_out(cfg, job, "adapt") if job.adapt_every is not None else None
-        hooks.append(dict(type="AdaptationHook", dataloader=adapt, every=job.adapt_every or None, signal=job.signal))
+        adapt = held_out(cfg, "adapt") if job.adapt_every is not None else None
+        hooks.append(
+            dict(type="AdaptationHook", dataloader=adapt, every=job.adapt_every or None, signal=job.signal)
+        )
         if job.augmenter.get("phase"):
             hooks.append(dict(type="PhasesHook"))
         # What is frozen, or bypassed by scores of another kind, gets no gradient.
@@ -90,18 +95,17 @@ def schedulers(schedule: Schedule) -> list[dict]:
     return [ramp] * (schedule.ramp > 0) + falls
 
 
-def part_of(data: Path, part: str) -> dict:
+def part_of(data: str, part: str) -> dict:
     """Where a part's annotations and images are, as an mmdet data set takes it."""
-    images = source(data).images
-    return dict(data_root="", data_prefix=dict(img=str(images)), ann_file=str(data / "annotations" / f"{part}.json"))
+    annotations = Path(data, "annotations", f"{part}.json")
+    return dict(data_root="", data_prefix=dict(img=source(data).images), ann_file=str(annotations))
 
 
-def held_out(cfg: Config, job: Job, part: str) -> dict:
-    """The data loader of a part that is not trained on, ``adapt`` or ``val``."""
-    data = Path("data", job.profile)
-    checked_annotations(data, part)
+def held_out(cfg: Config, part: str) -> dict:
+    """The data loader of a part that is not trained on, ``adapt`` or ``val``, of a config of `model_config`."""
+    checked_annotations(Path(cfg.data), part)
     dataloader = copy.deepcopy(cfg.held_out_dataloader)
-    dataloader.dataset.update(part_of(data, part))
+    dataloader.dataset.update(part_of(cfg.data, part))
     return dataloader
 
 

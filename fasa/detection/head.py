@@ -10,6 +10,7 @@ from mmdet.models.layers import NormedLinear
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+import fasa
 from fasa.augmenter import Augmenter, virtual_loss
 from fasa.errors import UserError
 
@@ -35,9 +36,13 @@ class AugmentedHead:
         self._maps = None
         if augmenter is not None:
             sizes = dict(num_classes=self.num_classes, width=self.fc_cls.in_features)
-            if "map_shape" in inspect.signature(MODELS.get(augmenter["type"])).parameters:
+            name = augmenter["type"]
+            method = getattr(fasa, name) if name in fasa.methods() else MODELS.get(name)
+            if "map_shape" in inspect.signature(method).parameters:
                 sizes["map_shape"] = (self.in_channels, *self.roi_feat_size)
-            self.augmenter = MODELS.build(augmenter, default_args=sizes)
+            self.augmenter = method(
+                **sizes | {key: value for key, value in augmenter.items() if key != "type"}
+            )
             self._refuse()
             # mmdet hands scores, not embeddings, from `forward` to `loss`.
             self.fc_cls.register_forward_pre_hook(self._encode)

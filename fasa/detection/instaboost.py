@@ -39,7 +39,7 @@ def uncompressed(segmentation: list | dict, height: int, width: int) -> dict:
     return dict(size=[height, width], counts=np.diff(starts, prepend=0, append=pixels.size).tolist())
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module(force=True)
 class CompatibleInstaBoost(InstaBoost):
     """mmdet's `InstaBoost` (same arguments, same defaults) for masks of any form, without flips.
 

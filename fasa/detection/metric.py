@@ -13,7 +13,7 @@ from fasa.evaluation.instruments import instruments
 from fasa.evaluation.protocols import OLD, PROTOCOLS
 
 
-@METRICS.register_module()
+@METRICS.register_module(force=True)
 class FASALVISMetric(BaseMetric):
     """AP_Old, AP_Fixed, AP_Pool and TIDE of LVIS, from the predictions of all ranks.
 

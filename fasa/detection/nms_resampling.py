@@ -21,7 +21,7 @@ THRESHOLDS = dict(r=0.9, c=0.8, f=0.7)
 OBJECTS = "objects_by_frequency"  # key of an image's meta information
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module(force=True)
 class KeepLabels(BaseTransform):
     """Copies the objects' labels to ``gt_instances.class_ids``, (M,); goes after `PackDetInputs`.
 
@@ -88,7 +88,7 @@ def resample(
     return chosen | (rest & survivors("f"))
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class NMSResamplingRPNHead(RPNHead):
     """`RPNHead` with `resample` in place of NMS in training; at test time it is the unchanged head.
 

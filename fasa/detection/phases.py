@@ -10,7 +10,7 @@ from fasa.detection.adaptation import box_heads
 from fasa.errors import UserError
 
 
-@HOOKS.register_module()
+@HOOKS.register_module(force=True)
 class PhasesHook(Hook):
     """Freezes before every iteration what the augmenter's `frozen` names: ``"features"`` or ``"classifier"``.
 

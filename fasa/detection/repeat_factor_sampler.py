@@ -14,7 +14,7 @@ from fasa.errors import UserError
 ROUNDINGS = ("ceil", "stochastic")
 
 
-@DATA_SAMPLERS.register_module()
+@DATA_SAMPLERS.register_module(force=True)
 class RepeatFactorSampler(InfiniteSampler):
     """An `InfiniteSampler` whose epochs hold an image as often as its repeat factor says.
 

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 
 ROOT = "fasa"
 PINS = Path("constraints.txt")
+BESIDE = {"mmdet": ["mmcv"]}  # which it imports and does not ask for
 # That requirements are read for: every machine must find the same.
 MACHINE = default_environment() | dict(extra="", python_version="3.11", python_full_version="3.11.0")
 
@@ -122,6 +123,10 @@ def requirements(name: str) -> frozenset[str]:
 
 def packages(names: Iterable[str]) -> dict[str, str]:
     """The pinned versions of all that some packages, named as they are imported, stand on."""
-    mine = {plain(one) for name in names for one in distributions().get(name, [])} - {ROOT}
+    names = {one for name in names for one in (name, *BESIDE.get(name, ()))} - {
+        ROOT,
+        "dvc",
+    }  # dvc makes no result
+    mine = {plain(one) for name in names for one in distributions().get(name, [])}
     needed = set().union(*map(requirements, mine))
     return {name: pins()[name] for name in sorted(needed) if name in pins()}

@@ -11,6 +11,7 @@ a stage runs again when something changes that it uses, and only then.
 import argparse
 import json
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,7 +78,9 @@ def stages(params: Params) -> Iterator[Stage]:
         for row in chosen.rows:
             for seed in chosen.seeds:
                 yield of_classifier(params, name, row, seed)
-        yield Stage(f"classification@{name}", "classification", dict(set=name, rows=chosen.rows, seeds=chosen.seeds))
+        yield Stage(
+            f"classification@{name}", "classification", dict(set=name, rows=chosen.rows, seeds=chosen.seeds)
+        )
 
 
 def of_profile(params: Params, profile: str) -> Iterator[Stage]:
@@ -111,7 +114,9 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
         yield Stage(f"report@{profile}-{name}", notebook, settings | dict(report=name, **more))
     yield Stage(f"table5@{profile}", "costs", settings)
     yield Stage(f"summary@{profile}", "summary", settings)
-    jobs = {name: msgspec.to_builtins(compose(params, profile, name, chosen.seeds[0])) for name in chosen.rows}
+    jobs = {
+        name: msgspec.to_builtins(compose(params, profile, name, chosen.seeds[0])) for name in chosen.rows
+    }
     yield Stage(f"remarks@{profile}", "remarks", settings | dict(jobs=jobs), ("fasa.baselines.cam_mixing",))
 
 
@@ -131,7 +136,7 @@ def of_job(name: str, notebook: str, job: Job, **more: Any) -> Stage:
         modules += traits.load(trait).imports
         files.append(traits.FOLDER / f"{trait}.py")
     if job.augmenter:
-        modules.append(fasa.home(job.augmenter["type"]))
+        modules.append(fasa.methods()[job.augmenter["type"]])
         if job.augmenter.get("phase"):
             modules.append("fasa.detection.phases")
     return Stage(name, notebook, dict(run=msgspec.to_builtins(job), **more), tuple(modules), tuple(files))
@@ -141,8 +146,10 @@ def of_classifier(params: Params, name: str, row: str, seed: int) -> Stage:
     """A stage about one run of a classifier."""
     job = compose_classifier(params, name, row, seed)
     augmenter = job.settings.augmenter
-    modules = [fasa.home(augmenter["type"])] if augmenter else []
-    return Stage(f"classify@{name}-{row}-{seed}", "classify", dict(run=msgspec.to_builtins(job)), tuple(modules))
+    modules = [fasa.methods()[augmenter["type"]]] if augmenter else []
+    return Stage(
+        f"classify@{name}-{row}-{seed}", "classify", dict(run=msgspec.to_builtins(job)), tuple(modules)
+    )
 
 
 def content(stage: Stage) -> dict[str, Any]:
@@ -232,11 +239,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--dry", action="store_true", help="say what would be planned, and write nothing")
     parser.add_argument("--why", metavar="STAGE", help="say what has changed since a stage last ran")
     arguments = parser.parse_args(argv)
+    try:
+        return plan(arguments.dry, arguments.why)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def plan(dry: bool, stage: str | None) -> int:
+    """Plan, or say what is planned or why a stage would run."""
     params = read_params(root() / "params.yaml")
-    if arguments.why:
-        found = why(arguments.why, params)
-        print("\n".join(found) if found else f"{arguments.why}: nothing that it depends on has changed")
-    elif arguments.dry:
+    if stage:
+        found = why(stage, params)
+        print("\n".join(found) if found else f"{stage}: nothing that it depends on has changed")
+    elif dry:
         planned = [content(stage)["stage"] for stage in stages(params)]
         for family, number in Counter(name.partition("@")[0] for name in planned).items():
             print(f"{family:15} {number:4}")
@@ -244,3 +260,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         print(f"{write(params)} stages planned")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

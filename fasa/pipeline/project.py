@@ -32,7 +32,9 @@ def read_job(stage: str) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise UserError(f"{path}: no such job; run: dvc repro plan (fasa plan --dry names the stages)") from None
+        raise UserError(
+            f"{path}: no such job; run: dvc repro plan (fasa plan --dry names the stages)"
+        ) from None
     except ValueError as error:
         raise UserError(f"{path}: cut off or not JSON ({error}); run: dvc repro -f plan") from None
 

@@ -56,10 +56,15 @@ def run(stage: str) -> None:
     with sole_owner(work):
         result = execute(strip.read(source), dict(job=job["settings"]), source, partial=work / source.name)
         after = _inputs(stage, name, job)
-        if edited := [*changes(before["sources"], after["sources"]), *changes(before["inputs"], after["inputs"])]:
+        if edited := [
+            *changes(before["sources"], after["sources"]),
+            *changes(before["inputs"], after["inputs"]),
+        ]:
             raise UserError(f"{', '.join(edited)} changed during the run: its result is discarded")
         if unknown := _imported(work) - _known(job):
-            raise UserError(f"{name} imports {min(unknown)}, which its job does not list: mend fasa/pipeline/plan.py")
+            raise UserError(
+                f"{name} imports {min(unknown)}, which its job does not list: mend fasa/pipeline/plan.py"
+            )
         strip.write(strip.normalise(result), executed(name))
         shutil.rmtree(work)  # or a forced run would resume from the end of this one
 
@@ -110,7 +115,9 @@ def _set_environment(work: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the stage that DVC names, or one that is named."""
-    parser = argparse.ArgumentParser(prog="python -m fasa.pipeline.run", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m fasa.pipeline.run", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("stage", nargs="?", default=os.environ.get("DVC_STAGE"), help="such as data@embedded")
     stage = parser.parse_args(argv).stage
     if stage is None:

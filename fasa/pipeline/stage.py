@@ -62,5 +62,7 @@ def recorded(stage: str, others: list[str]) -> dict[str, Any] | None:
         raise UserError(f"stage {stage}: {error}") from None
     if path.exists():
         return json.loads(path.read_text())
-    others.append(f"{job}: is another; DVC's cache does not hold the old one, so what changed in it cannot be told")
+    others.append(
+        f"{job}: is another; DVC's cache does not hold the old one, so what changed in it cannot be told"
+    )
     return None

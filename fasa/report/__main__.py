@@ -3,16 +3,19 @@
 import sys
 from pathlib import Path
 
-TABLE = Path("results", "main.md")
+from fasa.params import read_params
+from fasa.pipeline.project import root
 
 
-def main() -> int:
-    """Print the table that the stage `table` wrote."""
-    if not TABLE.exists():
-        print(f"error: {TABLE}: no such file; run: dvc repro", file=sys.stderr)
+def main(argv: list[str] | None = None) -> int:
+    """Print the table that the stage ``report@PROFILE-main`` wrote."""
+    profile = read_params(root() / "params.yaml").profiles[0]
+    table = Path("results", profile, "main", "table.md")
+    if not table.exists():
+        print(f"error: {table}: no such file; run: make repro", file=sys.stderr)
         return 1
-    print(TABLE.read_text())
-    print("Figures and metrics lie in results/, the executed notebooks in executed/.")
+    print(table.read_text())
+    print(f"Figures and metrics lie in results/{profile}/, the executed notebooks in executed/{profile}/.")
     return 0
 
 

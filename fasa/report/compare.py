@@ -6,25 +6,28 @@ from pathlib import Path
 
 from fasa.evaluation import Matches, paired_bootstrap
 from fasa.report import tables
-from fasa.report.summary import RUNS
-
-HISTORIES = Path("runs", "history")
 
 
-def compare(a: str, b: str, seeds: Sequence[int], resamples: int, runs: Path = RUNS) -> dict[str, dict]:
-    """Row b minus row a, for masks and boxes: ``{"segm": {"APr": Interval, ...}, "bbox": ...}``."""
+def compare(runs: str | Path, a: str, b: str, seeds: Sequence[int], resamples: int) -> dict[str, dict]:
+    """Row b minus row a, for masks and boxes: ``{"segm": {"APr": Interval, ...}, "bbox": ...}``.
+
+    Args:
+        runs: the folder of a profile's runs.
+        seeds: that both rows have.
+    """
 
     def matches(row: str, kind: str) -> list[Matches]:
-        return [Matches.load(runs / f"{row}-{seed}" / f"{kind}.npz") for seed in seeds]
+        return [Matches.load(Path(runs, "evaluate", f"{row}-{seed}", f"{kind}.npz")) for seed in seeds]
 
     return {
         kind: paired_bootstrap(matches(a, kind), matches(b, kind), resamples) for kind in ("segm", "bbox")
     }
 
 
-def read_histories(row: str, seeds: Sequence[int]) -> list[list[dict]]:
+def read_histories(runs: str | Path, row: str, seeds: Sequence[int]) -> list[list[dict]]:
     """The adaptation passes of each seed of a row."""
-    return [json.loads((HISTORIES / f"{row}-{seed}.json").read_text())["passes"] for seed in seeds]
+    paths = [Path(runs, "history", f"{row}-{seed}.json") for seed in seeds]
+    return [json.loads(path.read_text())["passes"] for path in paths]
 
 
 def report(summary: dict, intervals: dict[str, dict]) -> str:

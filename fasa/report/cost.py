@@ -1,24 +1,23 @@
 """Table 5: what each row costs."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from fasa.errors import UserError
 from fasa.report.tables import definition, markdown
 
-RUNS = Path("runs", "cost")
 
-
-def measured(*sections: dict, runs: Path = RUNS) -> dict[str, dict[str, float]]:
-    """What `fasa.cost.measure` found of all rows; those that have not been measured are left out.
+def measured(runs: str | Path, rows: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What `fasa.detection.cost.measure` found of rows; those that have not been measured are left out.
 
     Args:
-        sections: `run` and `more` of params.yaml, each with rows.
+        runs: the folder of a profile's runs.
 
     Raises:
         UserError: none has been.
     """
-    paths = [runs / f"{row}.json" for section in sections for row in section["rows"]]
+    paths = [Path(runs, "cost", f"{row}.json") for row in rows]
     there = [json.loads(path.read_text()) for path in paths if path.exists()]
     if not there:
         raise UserError(f"{runs}: no row has been measured yet; run: make everything")
@@ -29,7 +28,7 @@ def section(measured: dict[str, dict[str, float]]) -> str:
     """Seconds of an iteration, memory and state of each row, the paper's on 8 V100s in brackets, in Markdown.
 
     Args:
-        measured: as from `fasa.cost.measure`; the row that the others are compared to is the first.
+        measured: as from `fasa.detection.cost.measure`; the row that the others are compared to is the first.
     """
     table = definition("table5")
     base = next(iter(measured.values()))["seconds"]

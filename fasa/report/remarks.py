@@ -13,18 +13,23 @@ from fasa.report.tables import markdown
 MARGIN = "mask_rcnn_angular"  # and all rows whose names begin like that
 
 
-def margins(rows: dict, found: dict[str, dict[int, dict]]) -> dict[float, dict[int, dict]]:
+def margins(jobs: dict, found: dict[str, dict[int, dict]]) -> dict[float, dict[int, dict]]:
     """The metrics of each seed at each angular margin, smallest first.
 
     Args:
-        rows: of params.yaml.
+        jobs: of each row, as plain data.
         found: the metrics of each seed of each row.
     """
-    mine = {rows[row]["augmenter"]["margin"]: row for row in found if row.startswith(MARGIN)}
+    mine = {jobs[row]["augmenter"]["margin"]: row for row in found if row.startswith(MARGIN)}
     return {margin: found[mine[margin]] for margin in sorted(mine)}
 
 
-def confusion(checkpoint: Path, row: dict) -> tuple[np.ndarray, np.ndarray]:
+def thresholds(jobs: dict) -> set[float]:
+    """The thresholds of repeat factor sampling that rows have."""
+    return {job["traits"]["rfs"]["threshold"] for job in jobs.values() if "rfs" in job["traits"]}
+
+
+def confusion(checkpoint: Path, job: dict) -> tuple[np.ndarray, np.ndarray]:
     """Which classes are tail, (K,), and which confuse each most, (K, K), in a checkpoint of `CAMMixing`."""
     import torch
 
@@ -33,7 +38,7 @@ def confusion(checkpoint: Path, row: dict) -> tuple[np.ndarray, np.ndarray]:
     prefix = "roi_head.bbox_head.augmenter."
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    arguments = {name: value for name, value in row["augmenter"].items() if name not in ("type", "bank")}
+    arguments = {name: value for name, value in job["augmenter"].items() if name not in ("type", "bank")}
     mixing = CAMMixing(len(state["counts"]), 1, bank=0, **arguments)
     for name in ("counts", "confusion"):
         getattr(mixing, name).copy_(state[name])
@@ -84,7 +89,7 @@ def section(
         margins: as from `margins`.
         shares: `partner_shares` of each batch size.
         repeats: the mean repeat factor of each frequency group at each threshold, as it is and rounded up.
-        measured: as from `fasa.cost.measure`.
+        measured: as from `fasa.detection.cost.measure`.
     """
     metrics = {f"segm_{name}": f"mask {name}" for name in ("AP", "APr", "APc", "APf")}
     body = []

@@ -1,29 +1,29 @@
 """The metrics of all runs as one mean and standard deviation per row."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
 from fasa.errors import UserError
 
-RUNS = Path("runs", "evaluate")
 
-
-def evaluated(*sections: dict, runs: Path = RUNS) -> dict[str, dict[int, dict[str, float]]]:
+def evaluated(
+    runs: str | Path, rows: Sequence[str], seeds: Sequence[int]
+) -> dict[str, dict[int, dict[str, float]]]:
     """The metrics, AP in percent, of each row's evaluated seeds; rows of which none has been are left out.
 
     Args:
-        sections: `run` and `more` of params.yaml, each with rows and seeds.
+        runs: the folder of a profile's runs.
 
     Raises:
         UserError: there are none at all.
     """
     found = {}
-    for section in sections:
-        for row in section["rows"]:
-            paths = {seed: runs / f"{row}-{seed}" / "metrics.json" for seed in section["seeds"]}
-            if there := {seed: json.loads(path.read_text()) for seed, path in paths.items() if path.exists()}:
-                found[row] = there
+    for row in rows:
+        paths = {seed: Path(runs, "evaluate", f"{row}-{seed}", "metrics.json") for seed in seeds}
+        if there := {seed: json.loads(path.read_text()) for seed, path in paths.items() if path.exists()}:
+            found[row] = there
     if not found:
         raise UserError(f"{runs}: no row has been evaluated yet; run: make repro")
     return found

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fasa.experiments import detector_config
-from fasa.rows import Row, Schedule
+from fasa.detection.experiment import training_config
+from jobs import job
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,11 +20,15 @@ def config(tiny_glyphs, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
 
     def make(augmenter=None, adapt_every=None, iterations=6, work_dir=None, lr=1e-3, **settings):
-        row = Row(augmenter=augmenter, adapt_every=adapt_every, **settings)
-        schedule = Schedule(iterations=iterations, batch=2, lr=lr)
-        return detector_config(
-            "embedded", schedule, row, 0, work_dir or tmp_path / "work", data_root=tiny_glyphs
+        one = job(
+            tiny_glyphs,
+            augmenter=augmenter,
+            adapt_every=adapt_every,
+            iterations=iterations,
+            lr=lr,
+            **settings,
         )
+        return training_config(one, one.train, work_dir or tmp_path / "work")
 
     return make
 

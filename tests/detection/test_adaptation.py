@@ -23,7 +23,7 @@ from fasa.detection.adaptation import (
 )
 from fasa.errors import UserError
 from fasa.evaluation import evaluate, read_ground_truth
-from fasa.experiments import held_out
+from fasa.detection.experiment import held_out
 
 FASA = dict(type="FASA", prob_scale=4)
 

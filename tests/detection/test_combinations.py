@@ -16,7 +16,7 @@ from fasa.detection.head import AugmentedHead
 from fasa.detection.inference import detect, load_model
 from fasa.detection.training import save_model
 from fasa.errors import UserError
-from fasa.experiments import held_out
+from fasa.detection.experiment import held_out
 
 K = 6
 FASA = dict(type="FASA", prob_scale=1e6)  # every class that was seen is drawn

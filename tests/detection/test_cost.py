@@ -1,15 +1,15 @@
-from fasa.cost import growth, variants
-from fasa.rows import Row
+from fasa.detection.cost import growth, variants
+from jobs import job
 
 
 def test_a_row_of_two_stages_is_measured_in_each():
-    plain = Row()
-    assert variants("mask_rcnn", plain) == {"mask_rcnn": plain}
-    row = Row(augmenter=dict(type="FeatureTransfer", phase=300))
-    stages = variants("transfer", row)
-    assert list(stages) == ["transfer, features frozen", "transfer, classifier frozen"]
+    plain = job("data")
+    assert variants(plain) == {"row": plain}
+    two = job("data", augmenter=dict(type="FeatureTransfer", phase=300))
+    stages = variants(two)
+    assert list(stages) == ["row, features frozen", "row, classifier frozen"]
     assert [stage.augmenter["phase"] > 1 for stage in stages.values()] == [True, False]
-    assert row.augmenter["phase"] == 300
+    assert two.augmenter["phase"] == 300
 
 
 def test_a_leak_shows_and_what_is_freed_again_does_not():

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from fasa.experiments import detector_config, held_out
-from fasa.rows import Row, Schedule
+from fasa.detection.experiment import held_out, training_config
+from jobs import job
 
 ROWS = dict(
     fasa=dict(augmenter=dict(type="FASA", prob_scale=4), adapt_every=2, iterations=6),
@@ -51,10 +51,8 @@ def ranks(tiny_glyphs, tmp_path_factory):
     """What both ranks hold after the training of each row; one start of processes for all."""
     folder = tmp_path_factory.mktemp("ranks")
     for name, settings in ROWS.items():
-        iterations = settings.get("iterations", 4)
-        row = Row(**{key: value for key, value in settings.items() if key != "iterations"})
-        schedule, work_dir = Schedule(iterations=iterations, batch=2, lr=1e-3), folder / name
-        cfg = detector_config("embedded", schedule, row, 0, work_dir, data_root=tiny_glyphs)
+        one = job(tiny_glyphs, **dict(iterations=4) | settings)
+        cfg = training_config(one, one.train, folder / name)
         cfg.dump(folder / f"{name}_row.py")  # not fasa.py, which would hide the package
     (folder / "run.py").write_text(RUN)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec.structs import replace
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.layers import NormedLinear
 from mmdet.registry import MODELS
@@ -15,12 +16,20 @@ from mmengine.runner import Runner
 
 from fasa.data.repeat_factors import repeat_factors
 from fasa.detection.adaptation import box_heads
+from fasa.detection.experiment import (
+    augmenter_metrics,
+    class_means,
+    model_config,
+    schedulers,
+    training_config,
+)
 from fasa.errors import UserError
-from fasa.experiments import augmenter_metrics, class_means, detector_config, schedulers
-from fasa.pipeline.project import lift, parse_yaml
-from fasa.rows import Row, Schedule, read_row
+from fasa.job import Schedule
+from fasa.params import read_params
+from fasa.rows import compose
+from jobs import job
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def learning_rates(schedule: Schedule) -> list[float]:
@@ -47,6 +56,17 @@ def test_learning_rate_of_every_iteration():
 
 def test_without_ramp_and_decay_the_rate_stands():
     assert schedulers(Schedule(iterations=5, batch=1, lr=0.5)) == []
+
+
+def test_the_papers_rate_falls_at_epochs_16_and_22():
+    ramp, fall = schedulers(Schedule(epochs=24, batch=16, lr=0.02, ramp=500, steps=[16, 22]))
+    assert (ramp["end"], ramp["by_epoch"]) == (500, False)
+    assert fall == dict(type="MultiStepLR", milestones=[16, 22], gamma=0.1, by_epoch=True)
+
+
+def test_steps_in_iterations_fall_to_a_tenth():
+    rates = learning_rates(Schedule(iterations=6, batch=1, lr=1.0, steps=[2, 4]))
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
 def test_what_the_augmenter_did():
@@ -78,18 +98,18 @@ def test_incomplete_data_is_named(lost, message, tiny_glyphs, tmp_path, monkeypa
     root = shutil.copytree(tiny_glyphs, tmp_path / "glyphs")
     (root / lost).unlink()
     with pytest.raises(UserError, match=message):
-        detector_config("embedded", Schedule(iterations=1, batch=1, lr=1), Row(), 0, tmp_path, data_root=root)
+        model_config(job(root))
 
 
-def test_unknown_profile_is_named(tmp_path, monkeypatch):
+def test_a_model_that_is_not_there_is_named(tiny_glyphs, monkeypatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises(
-        UserError, match="there is no configs/lvis9/mask_rcnn.py, which profile 'lvis9' and its row ask for"
+        UserError, match="there is no configs/embedded/yolo.py, which profile 'small' and row 'row'"
     ):
-        detector_config("lvis9", Schedule(iterations=1, batch=1, lr=1), Row(), 0, tmp_path)
+        model_config(job(tiny_glyphs, model="yolo"))
 
 
-PARAMS = lift(parse_yaml((ROOT / "params.yaml").read_text()), "embedded")
+PARAMS = read_params(ROOT / "params.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -106,29 +126,28 @@ def letters(tiny_glyphs, tmp_path_factory):
 
 @pytest.fixture
 def row_config(letters, tmp_path, monkeypatch):
-    """Make the config of a row of the committed params.yaml, on the tiny data set."""
+    """Make the job and the config of a row of the committed params.yaml, on the tiny data set."""
     monkeypatch.chdir(ROOT)
-    schedule = Schedule(iterations=3, batch=2, lr=1e-3)
 
     def make(name):
-        row = read_row(PARAMS["rows"], name)
-        return detector_config("embedded", schedule, row, 7, tmp_path / "work", data_root=letters[0])
+        one = replace(compose(PARAMS, "embedded", name, 7), data=str(letters[0]))
+        return one, training_config(one, Schedule(iterations=3, batch=2, lr=1e-3), tmp_path / "work")
 
     return make
 
 
-@pytest.mark.parametrize("name", PARAMS["rows"])
+@pytest.mark.parametrize("name", PARAMS.rows)
 def test_every_row_of_the_committed_params_is_what_it_says(name, row_config, letters):
-    said = PARAMS["rows"][name]
-    cfg = row_config(name)
+    said = PARAMS.rows[name].traits
+    one, cfg = row_config(name)
     init_default_scope("mmdet")
     model = MODELS.build(cfg.model)
 
     data = cfg.train_dataloader
     pipeline = ["LoadImageFromFile", "LoadAnnotations", "PackDetInputs"]
-    if said.get("instaboost"):
+    if "instaboost" in said:
         pipeline.insert(1, "CompatibleInstaBoost")
-    if said.get("nms_resampling"):
+    if "nms" in said:
         pipeline.append("KeepLabels")
     assert [step["type"] for step in data.dataset.pipeline] == pipeline
     assert "CompatibleInstaBoost" not in str(cfg.held_out_dataloader)
@@ -136,28 +155,29 @@ def test_every_row_of_the_committed_params_is_what_it_says(name, row_config, let
     if "rfs" in said:
         assert type(sampler).__name__ == "RepeatFactorSampler"
         images = [sampler.dataset.get_cat_ids(i) for i in range(len(sampler.dataset))]
-        assert sampler.factors.tolist() == repeat_factors(images, 6, said["rfs"]["threshold"]).tolist()
-        assert sampler.rounding == said["rfs"]["rounding"]
+        threshold = PARAMS.sections["embedded"].traits["rfs"]["threshold"]
+        assert sampler.factors.tolist() == repeat_factors(images, 6, threshold).tolist()
+        assert sampler.rounding == "ceil"
     else:
         assert type(sampler) is InfiniteSampler
 
-    if said.get("nms_resampling"):
+    if "nms" in said:
         assert type(model.rpn_head).__name__ == "NMSResamplingRPNHead"
         assert model.rpn_head.frequencies == letters[1]
         assert model.rpn_head.thresholds == dict(r=0.9, c=0.8, f=0.7)
     else:
         assert type(model.rpn_head) is RPNHead
-    cascade = said.get("model") == "cascade_rcnn"
+    cascade = name.startswith("cascade")
     assert type(model).__name__ == ("CascadeRCNN" if cascade else "MaskRCNN")
 
     heads, hooks = box_heads(model), {hook["type"]: hook for hook in cfg.get("custom_hooks", [])}
     assert len(heads) == (3 if cascade else 1)
-    augmenter = said.get("augmenter")
+    augmenter = one.augmenter
     for stage, head in enumerate(heads):
-        assert isinstance(head.fc_cls, NormedLinear) == (said.get("classifier") == "normed")
+        assert isinstance(head.fc_cls, NormedLinear) == ("normed" in said)
         if isinstance(head.fc_cls, NormedLinear):
             assert head.fc_cls.tempearture == 20
-        seesaw = said.get("loss") == "seesaw"
+        seesaw = "seesaw" in said
         assert type(head.loss_cls).__name__ == ("SeesawLoss" if seesaw else "CrossEntropyLoss")
         assert head.num_classes == 6 and head.fc_cls.out_features == (8 if seesaw else 7)
         if seesaw:
@@ -176,16 +196,17 @@ def test_every_row_of_the_committed_params_is_what_it_says(name, row_config, let
     if augmenter:
         adapts, changes = augmenter["type"].endswith("FASA"), augmenter["type"].endswith("Transfer")
         hook = hooks["AdaptationHook"]
-        assert (hook["every"], hook["signal"]) == (said.get("adapt_every"), said.get("signal", "loss"))
+        assert (hook["every"], hook["signal"]) == (60 if adapts else None, "loss")
         assert adapts == (hook["dataloader"] is not None)
         if adapts:
-            assert hook["dataloader"].dataset.ann_file == "annotations/adapt.json"
+            assert hook["dataloader"].dataset.ann_file == f"{letters[0]}/annotations/adapt.json"
         assert cfg.find_unused_parameters == changes
+        assert one.own_warmup == (changes or cascade or "seesaw" in said or "normed" in said)
     wanted = dict(AdaptationHook=augmenter is not None, PhasesHook="phase" in (augmenter or {}))
     assert hooks.keys() == {hook for hook, there in wanted.items() if there}
 
 
 def test_rows_of_the_committed_params_differ_in_their_configs(row_config):
     """Or a key of one does nothing."""
-    configs = [row_config(name).to_dict() for name in PARAMS["rows"]]
+    configs = [row_config(name)[1].to_dict() for name in PARAMS.rows]
     assert not [one for i, one in enumerate(configs) if one in configs[:i]]

@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 
 from fasa.detection.inference import detect
 from fasa.evaluation import FIXED, OLD, Matcher, read_ground_truth
-from fasa.experiments import held_out
+from fasa.detection.experiment import held_out
 
 
 @pytest.fixture(params=[True, False], ids=["one mask a box", "a mask for each class"])

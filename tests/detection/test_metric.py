@@ -10,7 +10,7 @@ from pycocotools import mask as mask_utils
 
 from fasa.errors import UserError
 from fasa.evaluation import PROTOCOLS, instruments
-from fasa.experiments import held_out
+from fasa.detection.experiment import held_out
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """A small repository of its own for each test, and notebooks to run in it."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -9,14 +11,20 @@ import nbformat
 import pytest
 import yaml
 
-CHECKOUT = Path(__file__).parents[2]
+from fasa.pipeline import strip
 
-PARAMS = {
-    "profile": "embedded",
-    "seeds": [0, 1],
-    "embedded": {"data": {"classes": 40}, "rows": {"plain": {"lr": 0.01}, "fasa": {"lr": 0.02}}},
-    "lvis": {"data": {"classes": 1203}},
-}
+CHECKOUT = Path(__file__).parents[2]
+FASA = CHECKOUT / "fasa"
+# What a notebook that calls fasa.notebook imports, the kernel's own among it.
+RUNNING = [
+    "__init__.py",
+    "errors.py",
+    "files.py",
+    "notebook.py",
+    "pipeline/__init__.py",
+    "pipeline/process.py",
+    "pipeline/project.py",
+]
 
 
 class Repository:
@@ -37,7 +45,7 @@ class Repository:
         subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
         self.write(".dvc/config", "[core]\n    analytics = false\n")
         self.write(".dvc/.gitignore", "/config.local\n/tmp\n/cache\n")
-        self.write("params.yaml", yaml.safe_dump(PARAMS))
+        self.write("constraints.txt", "")
         self.stages()
 
     def write(self, path: str, text: str) -> Path:
@@ -53,6 +61,15 @@ class Repository:
         cells += [new(source) for source in sources]
         return self.write(path, nbformat.writes(nbformat.v4.new_notebook(cells=cells)))
 
+    def plan(self, stage: str, notebook: str = "n", sources: list[str] = (), **settings) -> Path:
+        """Write a stage's job, and the notebook where the runner looks for it."""
+        source = self.folder / f"{notebook}.ipynb"
+        strip.write(strip.read(source), self.folder / "build" / "notebooks" / source.name)
+        hashes = {name: hashlib.md5((self.folder / name).read_bytes()).hexdigest() for name in sources}
+        hashes |= {f"fasa/{name}": hashlib.md5((FASA / name).read_bytes()).hexdigest() for name in RUNNING}
+        job = dict(stage=stage, notebook=notebook, settings=settings, sources=hashes, packages={})
+        return self.write(f"build/jobs/{stage}.json", json.dumps(job))
+
     def stages(self, **stages: dict) -> None:
         """Write dvc.yaml."""
         self.write("dvc.yaml", yaml.safe_dump({"stages": stages}))
@@ -66,10 +83,10 @@ class Repository:
         out, err = process.communicate(timeout=60)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
-    def run(self, *arguments: str, stage: str | None = None, **env: str) -> subprocess.CompletedProcess:
-        """The runner, as DVC would call it for a stage."""
-        env |= {"DVC_STAGE": stage} if stage else {}
-        return self.call(sys.executable, "-m", "fasa.pipeline.run", *arguments, **env)
+    def run(self, stage: str, by_hand: bool = False, **env: str) -> subprocess.CompletedProcess:
+        """The runner, as DVC would call it for a stage, or by hand."""
+        env |= {} if by_hand else {"DVC_STAGE": stage}
+        return self.call(sys.executable, "-m", "fasa.pipeline.run", *([stage] if by_hand else []), **env)
 
     def stdout(self, path: str) -> str:
         """All that an executed notebook's cells have printed."""

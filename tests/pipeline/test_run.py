@@ -10,8 +10,7 @@ import pytest
 
 from fasa.errors import UserError
 from fasa.pipeline.process import sole_owner
-from fasa.pipeline.run import _named_value, _work_folder
-from fasa.pipeline.stage import Inputs
+from fasa.pipeline.run import _work_folder
 
 
 def wait_until(condition, seconds=30):
@@ -28,125 +27,111 @@ def alive(pid):
         return False
 
 
-@pytest.mark.parametrize(
-    "text, value",
-    [
-        ("x=false", False),
-        ("x=1e-3", 0.001),
-        ("x=a b", "a b"),
-        ("x=[1, 2]", [1, 2]),
-        ("x=", None),
-        ("x=a=b", "a=b"),
-    ],
-)
-def test_values_are_yaml(text, value):
-    assert _named_value(text) == ("x", value)
-
-
-@pytest.mark.parametrize("text", ["x", "=1", "a b=1", "x=[1"])
-def test_what_is_not_a_named_value_is_refused(text):
-    with pytest.raises(UserError, match="expected name=value"):
-        _named_value(text)
-
-
-def test_a_stage_gets_exactly_what_it_declares(repository):
-    defaults = "profile = data = rows = None\nrow = ''\nflag = True"
-    show = "print(dict(data=data, flag=flag, profile=profile, row=row, rows=rows))"
-    repository.notebook("n.ipynb", show, parameters=defaults)
-    repository.stages(
-        train={"cmd": "true", "deps": ["n.ipynb"], "params": ["profile", "${profile}.rows.fasa"]}
-    )
-    done = repository.run("n.ipynb", "-o", "out/n.ipynb", "-p", "row=fasa", "-p", "flag=false", stage="train")
-    values = {
-        "data": None,
-        "flag": False,
-        "profile": "embedded",
-        "row": "fasa",
-        "rows": {"fasa": {"lr": 0.02}},
-    }
-    expected = f"{values}\n"
+def test_a_notebook_gets_its_stages_job(repository):
+    repository.notebook("n.ipynb", "print(job)", parameters="job = None")
+    repository.stages(train={"matrix": {"row": ["fasa-0"]}, "cmd": "true", "deps": ["n.ipynb"]})
+    repository.plan("train@fasa-0", flag=False, rate=1e-3, nothing=None)
+    done = repository.run("train@fasa-0")
+    expected = "{'flag': False, 'rate': 0.001, 'nothing': None}\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
-    assert repository.stdout("out/n.ipynb") == expected
+    assert repository.stdout("executed/fasa/train-0.ipynb") == expected
 
 
-def test_by_hand_only_given_values_and_no_declared_output(repository):
-    cells = ["from fasa.notebook import output, params", "output('o.txt').write_text(str(params('data')))"]
-    repository.notebook("n.ipynb", *cells, parameters="row = 'plain'")
-    assert repository.run("n.ipynb", "-o", "n.out.ipynb", "-p", "row=fasa").returncode == 0
+def test_by_hand_a_stage_is_named_and_writes_no_declared_output(repository):
+    repository.notebook("n.ipynb", "from fasa.notebook import output", "output('o.txt').write_text(job['x'])")
+    repository.plan("data@small", x="1")
+    done = repository.run("data@small", by_hand=True)
+    assert (done.returncode, done.stderr) == (0, "")
     assert not (repository.folder / "o.txt").exists()
-    assert (repository.folder / "scratch" / "o.txt").read_text() == "{'classes': 40}"
+    assert (repository.folder / "scratch" / "o.txt").read_text() == "1"
 
 
-def test_a_parameter_that_the_notebook_lacks_is_named(repository):
-    repository.notebook("n.ipynb", "1", parameters="data = 1")
-    repository.stages(train={"cmd": "true", "deps": ["n.ipynb"], "params": ["${profile}.data", "seeds"]})
-    done = repository.run("n.ipynb", "-o", "out.ipynb", stage="train")
-    assert done.returncode == 1
-    assert (
-        done.stderr
-        == "error: n.ipynb: its cell tagged 'parameters' has no 'seeds': add it, or do not pass it\n"
-    )
-    assert not (repository.folder / "out.ipynb").exists()
+def test_a_stage_that_was_not_planned_is_named(repository):
+    done = repository.run("data@small", by_hand=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "build/jobs/data@small.json: no such job; run: dvc repro plan" in done.stderr
+
+
+def test_code_that_was_edited_since_the_plan_is_refused(repository):
+    repository.write("code.py", "x = 1\n")
+    repository.notebook("n.ipynb", "1", parameters="job = None")
+    repository.plan("data@small", sources=["code.py"])
+    repository.write("code.py", "x = 2\n")
+    done = repository.run("data@small", by_hand=True)
+    assert done.stderr == "error: code.py: edited since the stages were planned; run: dvc repro plan\n"
 
 
 def test_the_kernel_is_this_python_in_a_fixed_environment(repository):
     repository.write(".jupyter/kernels/python3/kernel.json", '{"argv": ["false"], "language": "python"}')
     code = "import os, sys; print(sys.executable, os.environ['PYTHONHASHSEED'], sys.path[0] == os.getcwd())"
     repository.notebook("n.ipynb", code)
-    done = repository.run("n.ipynb", "-o", "out.ipynb", JUPYTER_PATH=str(repository.folder / ".jupyter"))
+    repository.plan("data@small")
+    done = repository.run("data@small", by_hand=True, JUPYTER_PATH=str(repository.folder / ".jupyter"))
     assert done.stdout == f"{sys.executable} 0 True\n"
+
+
+def test_a_module_that_the_job_does_not_list_is_named(repository):
+    """What is not in the job would not run the stage again when it changes."""
+    repository.notebook("n.ipynb", "import fasa.data.long_tail")
+    repository.plan("data@small")
+    done = repository.run("data@small", by_hand=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: data@small imports fasa.data, which its job does not list")
+    assert not (repository.folder / "executed").exists()
 
 
 def test_a_failing_cell_is_one_line_and_leaves_the_output(repository):
     failing = "from fasa.errors import UserError\nprint('before')\nraise UserError('loss is NaN: lower lr')"
-    repository.notebook("n.ipynb", "1", failing, "print('never')", parameters="a = 1")
-    repository.write("out.ipynb", "earlier")
-    done = repository.run("n.ipynb", "-o", "out.ipynb", "-p", "a=2")
+    repository.notebook("n.ipynb", "1", failing, "print('never')", parameters="job = None")
+    repository.plan("data@small")
+    repository.write("executed/small/data.ipynb", "earlier")
+    done = repository.run("data@small", by_hand=True)
     message, _, partial = done.stderr.rstrip(")\n").partition(" (the notebook as far as it came: ")
     assert (done.returncode, done.stdout) == (1, "before\n")
-    assert message == "error: n.ipynb, cell [4]: loss is NaN: lower lr"
-    assert (repository.folder / "out.ipynb").read_text() == "earlier"
+    assert message == "error: build/notebooks/n.ipynb, cell [4]: loss is NaN: lower lr"
+    assert (repository.folder / "executed/small/data.ipynb").read_text() == "earlier"
     assert "before" in Path(partial).read_text()
 
     repository.notebook("n.ipynb", "{}['key']")
-    done = repository.run("n.ipynb", "-o", "out.ipynb")
-    assert done.stderr.startswith("error: n.ipynb, cell [1]: KeyError: 'key' (")
+    repository.plan("data@small")
+    done = repository.run("data@small", by_hand=True)
+    assert done.stderr.startswith("error: build/notebooks/n.ipynb, cell [2]: KeyError: 'key' (")
     assert done.stderr.count("\n") == 1
 
 
 def test_a_dead_kernel_is_one_line(repository):
     repository.notebook("n.ipynb", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    done = repository.run("n.ipynb", "-o", "out.ipynb")
+    repository.plan("data@small")
+    done = repository.run("data@small", by_hand=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: n.ipynb: its kernel died") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: build/notebooks/n.ipynb: its kernel died")
+    assert done.stderr.count("\n") == 1
 
 
 def test_inputs_edited_during_the_run_are_refused(repository):
-    repository.write("code.py", "x = 1\n")
-    repository.write("note.txt", "no dependency\n")
-    edits = [f"_ = open({name!r}, 'a').write('#')" for name in ("code.py", "note.txt")]
-    edits += ["p = open('params.yaml').read()", "_ = open('params.yaml', 'w').write(p.replace('40', '50'))"]
-    repository.notebook("n.ipynb", *edits, parameters="data = seeds = 1")
-    params = ["seeds", "${profile}.data"]
-    repository.stages(train={"cmd": "true", "deps": ["n.ipynb", "code.py"], "params": params})
-    done = repository.run("n.ipynb", "-o", "out.ipynb", stage="train")
+    for name in ("code.py", "data.txt", "note.txt"):
+        repository.write(name, "x = 1\n")
+    edits = [f"_ = open({name!r}, 'a').write('#')" for name in ("code.py", "data.txt", "note.txt")]
+    repository.notebook("n.ipynb", *edits, parameters="job = None")
+    repository.plan("train", sources=["code.py"])
+    repository.stages(train={"cmd": "true", "deps": ["build/jobs/train.json", "data.txt"]})
+    done = repository.run("train")
     assert done.returncode == 1
-    assert done.stderr == "error: code.py, embedded.data changed during the run: its result is discarded\n"
-    assert not (repository.folder / "out.ipynb").exists()
+    assert done.stderr == "error: code.py, data.txt changed during the run: its result is discarded\n"
+    assert not (repository.folder / "executed").exists()
 
 
 def test_unfinished_work_is_kept_in_the_users_checkout(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))  # not where the stage runs, under ``dvc exp run --temp``
-    inputs = Inputs({"code.py": "1"}, {"embedded.data": {"classes": 40}})
-    folder = _work_folder("train@fasa", inputs, {"row": "fasa"})
+    inputs = dict(sources={"code.py": "1"}, inputs={"build/jobs/train@fasa.json": "2"})
+    folder = _work_folder("train@fasa", inputs)
     assert folder.parent == tmp_path / ".fasa" / "train@fasa"
-    assert folder == _work_folder("train@fasa", Inputs(*map(dict, inputs)), {"row": "fasa"})
+    assert folder == _work_folder("train@fasa", {key: dict(value) for key, value in inputs.items()})
     others = [
-        _work_folder("train@fasa", inputs._replace(files={"code.py": "2"}), {"row": "fasa"}),
-        _work_folder("train@fasa", inputs._replace(params={"embedded.data": 1}), {"row": "fasa"}),
-        _work_folder("train@fasa", inputs, {"row": "plain"}),
+        _work_folder("train@fasa", inputs | dict(sources={"code.py": "2"})),
+        _work_folder("train@fasa", inputs | dict(inputs={"build/jobs/train@fasa.json": "3"})),
     ]
-    assert len({folder, *others}) == 4
+    assert len({folder, *others}) == 3
 
 
 def test_one_run_of_a_stage_at_a_time(tmp_path):
@@ -164,27 +149,19 @@ import matplotlib.pyplot as plt
 from fasa.notebook import output, save_figure, start, style
 start(); style()
 figure, axes = plt.subplots()
-axes.fill_between([0, 1], [0, data["classes"]], hatch="/")
+axes.fill_between([0, 1], [0, job["classes"]], hatch="/")
 save_figure(figure, output("figure.svg"))
 print({"a", "b", "c"}, object()); print("x" * 9, flush=True); print("progress", file=sys.stderr)
 """
 
 
 def test_two_forced_runs_give_the_same_bytes(repository):
-    strip = "python -m fasa.pipeline.strip n.ipynb build/n.ipynb"
-    run = "python -m fasa.pipeline.run build/n.ipynb -o run/n.ipynb"
     repository.notebook(
-        "n.ipynb", PLOT, "object()", volatile="import time; time.time()", parameters="data = None"
+        "n.ipynb", PLOT, "object()", volatile="import time; time.time()", parameters="job = None"
     )
-    repository.stages(
-        strip={"cmd": strip, "deps": ["n.ipynb"], "outs": ["build/n.ipynb"]},
-        plot={
-            "cmd": run,
-            "deps": ["build/n.ipynb"],
-            "params": ["${profile}.data"],
-            "outs": ["run/n.ipynb", "figure.svg"],
-        },
-    )
+    repository.plan("plot", classes=40)
+    run, deps = "python -m fasa.pipeline.run", ["build/jobs/plot.json"]
+    repository.stages(plot={"cmd": run, "deps": deps, "outs": ["executed", "figure.svg"]})
     locks = []
     for _ in range(2):
         done = repository.call("dvc", "repro", "--force", "--no-run-cache")
@@ -192,8 +169,8 @@ def test_two_forced_runs_give_the_same_bytes(repository):
         assert "xxxxxxxxx" in done.stdout
         locks.append((repository.folder / "dvc.lock").read_bytes())
     assert locks[0] == locks[1]
-    assert "run/n.ipynb" in locks[0].decode()
-    assert "image/png" in (repository.folder / "run" / "n.ipynb").read_text()
+    (executed,) = (repository.folder / "executed").rglob("*.ipynb")
+    assert "image/png" in executed.read_text()
     assert not list(repository.folder.glob(".fasa/plot/*"))
 
 
@@ -209,16 +186,17 @@ output("done.txt").write_text("resumed")
 
 
 def test_a_killed_dvc_takes_runner_and_kernel_along_and_the_next_resumes(repository):
-    run = "true && python -m fasa.pipeline.run n.ipynb -o run.ipynb && true"  # a shell stays in between
+    run = "true && python -m fasa.pipeline.run && true"  # a shell stays in between
     repository.notebook("n.ipynb", SLOW)
-    repository.stages(slow={"cmd": run, "deps": ["n.ipynb"], "outs": ["run.ipynb", "done.txt"]})
+    repository.plan("slow")
+    repository.stages(slow={"cmd": run, "deps": ["build/jobs/slow.json"], "outs": ["executed", "done.txt"]})
     dvc = repository.start("dvc", "repro")
     wait_until(lambda: any(path.read_text() for path in repository.folder.glob(".fasa/slow/*/checkpoint")))
     checkpoint = next(repository.folder.glob(".fasa/slow/*/checkpoint"))
     kernel, runner = map(int, checkpoint.read_text().split())
     assert alive(kernel) and alive(runner)
 
-    second = repository.run("n.ipynb", "-o", "run.ipynb", stage="slow")
+    second = repository.run("slow")
     assert second.returncode == 1
     assert second.stderr.startswith("error: another run of this stage works in ")
 

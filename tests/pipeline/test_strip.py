@@ -76,24 +76,26 @@ def test_normalise_keeps_results_and_drops_luck():
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"nbformat": 3, "worksheets": []}', '{"nbformat": 4}'])
-def test_what_is_not_a_notebook_is_one_line(tmp_path, text, capsys):
-    source, target = tmp_path / "a.ipynb", tmp_path / "b.ipynb"
+def test_what_is_not_a_notebook_is_one_line(tmp_path, text, capsys, monkeypatch):
+    source = tmp_path / "a.ipynb"
     source.write_text(text)
-    target.write_text("earlier")
-    assert strip.main([str(source), str(target)]) == 1
+    with pytest.raises(UserError) as info:
+        strip.read(source)
+    assert str(info.value).startswith(f"{source}: ") and "\n" not in str(info.value)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(source.read_bytes())))
+    assert strip.main() == 1
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {source}: ") and error.count("\n") == 1
-    assert target.read_text() == "earlier"
+    assert error.startswith("error: ") and error.count("\n") == 1
     with pytest.raises(UserError, match="no such notebook"):
         strip.read(tmp_path / "c.ipynb")
 
 
-def test_stage_and_filter_write_the_same_bytes(tmp_path, monkeypatch, capsysbinary):
+def test_plan_and_filter_write_the_same_bytes(tmp_path, monkeypatch, capsysbinary):
     source, target = tmp_path / "a.ipynb", tmp_path / "build" / "a.ipynb"
     source.write_text(nbformat.writes(executed_notebook()), encoding="utf-8")
-    assert strip.main([str(source), str(target)]) == 0
+    strip.write(strip.read(source), target)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(source.read_bytes())))
-    assert strip.main(["-"]) == 0
+    assert strip.main() == 0
     assert capsysbinary.readouterr().out == target.read_bytes()
     assert "Täglich" in target.read_text(encoding="utf-8")
     assert [path.name for path in target.parent.iterdir()] == ["a.ipynb"]

@@ -13,30 +13,32 @@ def write(folder, name, accuracy, leaky=False):
         per_class=[accuracy, accuracy],
         leaky=leaky,
     )
-    (folder / f"{name}.json").write_text(json.dumps(record))
+    (folder / "runs/small/classify").mkdir(parents=True, exist_ok=True)
+    (folder / "runs/small/classify" / f"{name}.json").write_text(json.dumps(record))
 
 
 @pytest.fixture
-def records(tmp_path):
+def records(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for seed, accuracy in enumerate([40.0, 42.0]):
-        write(tmp_path, f"small-ce-{seed}", accuracy)
-        write(tmp_path, f"small-ce_fasa-{seed}", accuracy + 3, leaky=True)
-    return classification.read_records(["small"], ["ce", "ce_fasa"], [0, 1], tmp_path)
+        write(tmp_path, f"ce-{seed}", accuracy)
+        write(tmp_path, f"ce_fasa-{seed}", accuracy + 3, leaky=True)
+    return classification.read_records("small", ["ce", "ce_fasa", "other"], [0, 1])
 
 
 def test_tables_hold_ours_the_papers_and_what_is_leaky(records):
     summary = classification.summarise(records)
-    assert summary["small"]["ce"]["accuracy"] == dict(mean=41.0, std=pytest.approx(2**0.5), n=2)
-    text = classification.report(records, summary)
+    assert summary["ce"]["accuracy"] == dict(mean=41.0, std=pytest.approx(2**0.5), n=2)
+    text = classification.report("small", records, summary)
     assert "# small\n\n2 classes of 30 to 3 images in training, 33 in all." in text
     assert "judged on: ce_fasa." in text
     assert "44.0 ± 1.4 (43.7) | 44.0 ± 1.4" in text  # the paper has no many, medium, few
     assert "in brackets the paper's on CIFAR-100-LT" in text and "ce_fasa_metric" not in text
 
 
-def test_a_run_that_is_missing_is_named(records, tmp_path):
-    with pytest.raises(UserError, match="run: dvc repro classify@small-ce-7"):
-        classification.read_records(["small"], ["ce"], [7], tmp_path)
+def test_a_set_without_runs_is_named(records):
+    with pytest.raises(UserError, match="run: dvc repro classification@small"):
+        classification.read_records("small", ["ce"], [7])
 
 
 def test_lines_are_means_over_seeds_and_neighbours():

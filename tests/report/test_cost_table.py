@@ -7,12 +7,15 @@ from fasa.report import cost
 
 
 def test_measured_rows_are_put_together_in_order(tmp_path):
-    (tmp_path / "b.json").write_text(json.dumps({"b": dict(seconds=2)}))
-    (tmp_path / "a.json").write_text(json.dumps({"a, first": dict(seconds=1), "a, second": dict(seconds=3)}))
-    found = cost.measured(dict(rows=["b"]), dict(rows=["missing", "a"]), runs=tmp_path)
+    (tmp_path / "cost").mkdir()
+    (tmp_path / "cost" / "b.json").write_text(json.dumps({"b": dict(seconds=2)}))
+    (tmp_path / "cost" / "a.json").write_text(
+        json.dumps({"a, first": dict(seconds=1), "a, second": dict(seconds=3)})
+    )
+    found = cost.measured(tmp_path, ["b", "missing", "a"])
     assert list(found) == ["b", "a, first", "a, second"] and found["a, second"] == dict(seconds=3)
     with pytest.raises(UserError, match="no row has been measured"):
-        cost.measured(dict(rows=["missing"]), runs=tmp_path)
+        cost.measured(tmp_path, ["missing"])
 
 
 def test_rows_are_compared_to_the_first_and_to_the_paper():

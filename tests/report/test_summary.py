@@ -7,8 +7,9 @@ from fasa.report.summary import evaluated, gains, summarise
 
 
 def write(runs, row, seed, **metrics):
-    (runs / f"{row}-{seed}").mkdir(parents=True)
-    (runs / f"{row}-{seed}" / "metrics.json").write_text(json.dumps(metrics))
+    folder = runs / "evaluate" / f"{row}-{seed}"
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
 
 
 def test_mean_and_sample_deviation_by_hand():
@@ -23,11 +24,10 @@ def test_rows_that_were_evaluated_are_found(tmp_path):
     for seed in (0, 2):
         write(tmp_path, "a", seed, segm_AP=float(seed))
     write(tmp_path, "c", 0, segm_AP=5.0)
-    main, more = dict(rows=["a", "b"], seeds=[0, 1, 2]), dict(rows=["c"], seeds=[0])
-    assert evaluated(main, runs=tmp_path) == {"a": {0: dict(segm_AP=0.0), 2: dict(segm_AP=2.0)}}
-    assert evaluated(main, more, runs=tmp_path)["c"] == {0: dict(segm_AP=5.0)}
+    assert evaluated(tmp_path, ["a", "b"], [0, 1, 2]) == {"a": {0: dict(segm_AP=0.0), 2: dict(segm_AP=2.0)}}
+    assert evaluated(tmp_path, ["a", "c"], [0])["c"] == {0: dict(segm_AP=5.0)}
     with pytest.raises(UserError, match="no row has been evaluated yet; run: make repro"):
-        evaluated(dict(rows=["b"], seeds=[0]), runs=tmp_path)
+        evaluated(tmp_path, ["b"], [0])
 
 
 def test_gains_are_over_the_seeds_that_both_rows_have():

@@ -245,8 +245,8 @@ def split(train: Part, cuts: Iterable[Cut], seed: int) -> dict[str, Part]:
         lost = Counter(k for classes in parts[part].classes().values() for k in classes)
         rare = [k for k, n in full.items() if n <= 10]
         print(
-            f"{part}: {len(chosen)} of {total} images cut from train ({wanted} asked); every class keeps half "
-            f"of its images there, and {least}; {len(rare)} classes in up to 10 images lose "
+            f"{part}: {len(chosen)} of {total} images cut from train ({wanted} asked); every class keeps "
+            f"half of its images there, and {least}; {len(rare)} classes in up to 10 images lose "
             f"{sum(lost[k] for k in rare) / max(len(rare), 1):.2f} on average"
         )
     return parts

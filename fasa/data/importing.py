@@ -24,7 +24,7 @@ from pycocotools import mask as rle
 from fasa.data import Source, lvis
 from fasa.data.lvis import Id, Pixels
 from fasa.data.pictures import Picture, write_manifest
-from fasa.data.prepared import MANIFEST, PARTS, write_source
+from fasa.data.prepared import MANIFEST, PARTS, replacing_folder, write_source
 from fasa.errors import UserError
 
 Flag = Literal[0, 1] | bool
@@ -83,15 +83,8 @@ class Part(Struct, kw_only=True):
         )
 
 
-def read(path: str | Path, masks: bool | None = None) -> tuple[Part, bool]:
-    """Read a file, and bring it into LVIS's form, printing what that changes.
-
-    Args:
-        path: the JSON file.
-        masks: False leaves masks out; True asks for one of every object; None takes them where they are.
-
-    Returns:
-        The part, and whether it has masks.
+def read(path: str | Path) -> Part:
+    """Read a file as it is.
 
     Raises:
         UserError: what is missing, of another type, or contradicts itself; names the entry.
@@ -106,15 +99,24 @@ def read(path: str | Path, masks: bool | None = None) -> tuple[Part, bool]:
             f"{path}: images[{federated.index(False)}] lacks neg_category_ids, which others have; "
             "give them to all images, or to none if every object is annotated"
         )
+    return part
+
+
+def tidy(path: str | Path, part: Part, masks: bool | None = None) -> bool:
+    """Bring a part into LVIS's form, printing what is left out or derived.
+
+    Args:
+        path: of its file, in messages.
+        part: what `read` returned; changed.
+        masks: False leaves masks out; True asks for one of every object; None takes them where they are.
+
+    Returns:
+        Whether it has masks.
+
+    Raises:
+        UserError: a box or mask that cannot be; names the entry.
+    """
     said: Counter[str] = Counter()
-    has_masks = _tidy(path, part, masks, said)
-    for text, number in said.items():
-        print(f"{path}: {number} {text}")
-    return part, has_masks
-
-
-def _tidy(path: str | Path, part: Part, masks: bool | None, said: Counter[str]) -> bool:
-    """Keep the objects of `part` that can be learnt and found; returns whether they have masks."""
     images = {image.id: image for image in part.images}
     crowded: set[tuple[int, int]] = set()
     kept, without = [], 0
@@ -157,6 +159,8 @@ def _tidy(path: str | Path, part: Part, masks: bool | None, said: Counter[str]) 
         image.not_exhaustive_category_ids = sorted({*image.not_exhaustive_category_ids, category_id})
         if image.neg_category_ids is not None:
             image.neg_category_ids = [k for k in image.neg_category_ids if k != category_id]
+    for text, number in said.items():
+        print(f"{path}: {number} {text}")
     return masks is not False and without < len(kept)
 
 
@@ -318,38 +322,75 @@ def complete(parts: dict[str, Part]) -> list[dict]:
     return made
 
 
-def write(scratch: Path, parts: dict[str, Part], pictures: dict[str, list[Picture]], source: Source) -> None:
-    """Complete and write the parts into the folder of a prepared data set."""
+def write(
+    out: str | Path,
+    kind: str,
+    root: Path,
+    parts: dict[str, Part],
+    pictures: dict[str, list[Picture]],
+    iou_types: list[str],
+) -> None:
+    """Complete the parts and write the prepared data set.
+
+    Args:
+        out: its folder.
+        kind: of `fasa.data.DETECTION`.
+        root: the folder of images.
+        parts: one of each of `PARTS`.
+        pictures: the file of each image of each part.
+        iou_types: what can be evaluated.
+    """
     categories = complete(parts)
-    for part in PARTS:
-        content = parts[part]
-        images = [
-            lvis.Image(
-                id=image.id,
-                file_name=picture.name,
-                coco_url=picture.name,
-                width=image.width,
-                height=image.height,
-                neg_category_ids=image.neg_category_ids,
-                not_exhaustive_category_ids=image.not_exhaustive_category_ids,
+    names = {part: {one.name for one in found} for part, found in pictures.items()}
+    for part in ("val", "adapt"):
+        if shared := len(names[part] & names["train"]):
+            print(
+                f"{part}: {shared} of {len(names[part])} images are train's too: it tells less than it seems"
             )
-            for image, picture in zip(content.images, pictures[part], strict=True)
-        ]
-        with open(scratch / "annotations" / f"{part}.json", "wb") as file:
-            file.write(b'{"categories":' + msgspec.json.encode(categories))
-            file.write(b',\n"images":' + msgspec.json.encode(images))
-            file.write(b',\n"annotations":[')
-            for place, one in enumerate(content.annotations):
-                written = lvis.Annotation(
-                    id=one.id,
-                    image_id=one.image_id,
-                    category_id=one.category_id,
-                    bbox=one.bbox,
-                    area=one.area,
-                    segmentation=one.segmentation,
-                )
-                file.write((b",\n" if place else b"\n") + msgspec.json.encode(written))
-            file.write(b"]}\n")
-        print(f"{part}: {len(images)} images, {len(content.annotations)} objects")
-    write_manifest(scratch / MANIFEST, (one for part in PARTS for one in pictures[part]))
-    write_source(scratch, source)
+    leaky = not names["adapt"].isdisjoint(names["val"])
+    if leaky:
+        print("adapt: has images of val, which is reported on: rows that adapt to it are leaky")
+    with replacing_folder(out) as folder:
+        for part in PARTS:
+            _write_part(folder / "annotations" / f"{part}.json", parts[part], pictures[part], categories)
+            print(f"{part}: {len(parts[part].images)} images, {len(parts[part].annotations)} objects")
+        write_manifest(folder / MANIFEST, (one for part in PARTS for one in pictures[part]))
+        write_source(folder, Source(kind=kind, images=str(root), iou_types=iou_types, leaky=leaky))
+
+
+def _write_part(path: Path, part: Part, pictures: list[Picture], categories: list[dict]) -> None:
+    """Write an annotation file, an entry a line and one at a time: all of LVIS takes a gigabyte."""
+    images = (
+        lvis.Image(
+            id=image.id,
+            file_name=picture.name,
+            coco_url=picture.name,
+            width=image.width,
+            height=image.height,
+            neg_category_ids=image.neg_category_ids,
+            not_exhaustive_category_ids=image.not_exhaustive_category_ids,
+        )
+        for image, picture in zip(part.images, pictures, strict=True)
+    )
+    annotations = (
+        lvis.Annotation(
+            id=one.id,
+            image_id=one.image_id,
+            category_id=one.category_id,
+            bbox=one.bbox,
+            area=one.area,
+            segmentation=one.segmentation,
+        )
+        for one in part.annotations
+    )
+    with open(path, "wb") as file:
+        for section, entries in (
+            ("categories", categories),
+            ("images", images),
+            ("annotations", annotations),
+        ):
+            file.write(b"{" if section == "categories" else b"],\n")
+            file.write(f'"{section}":['.encode())
+            for place, entry in enumerate(entries):
+                file.write((b",\n" if place else b"\n") + msgspec.json.encode(entry))
+        file.write(b"]}\n")

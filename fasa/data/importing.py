@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 from pycocotools import mask as rle
 
 from fasa.data import Source, lvis
@@ -48,7 +48,7 @@ class Annotation(Struct, gc=False, kw_only=True):
     area: float | None = None
     iscrowd: Flag = 0
     ignore: Flag = 0
-    segmentation: Raw = Raw()
+    segmentation: Raw | UnsetType = UNSET
 
 
 class Category(Struct, gc=False, kw_only=True):
@@ -91,8 +91,6 @@ def read(path: str | Path) -> Part:
     """
     part = lvis.decode(path, Part)
     lvis.check(path, part)
-    if not part.images:
-        raise UserError(f"{path}: images is empty")
     federated = [image.neg_category_ids is not None for image in part.images]
     if any(federated) and not all(federated):
         raise UserError(
@@ -127,7 +125,7 @@ def tidy(path: str | Path, part: Part, masks: bool | None = None) -> bool:
             said["crowd regions left out; their class is not exhaustive in that image"] += 1
             continue
         if masks is False:
-            mask, one.segmentation = None, Raw()
+            mask, one.segmentation = None, UNSET
         else:
             mask = _mask(where, one, image, said)
         x, y, w, h = one.bbox
@@ -146,6 +144,8 @@ def tidy(path: str | Path, part: Part, masks: bool | None = None) -> bool:
             continue
         without += mask is None
         kept.append(one)
+    if not kept:
+        raise UserError(f"{path}: has no objects")
     if masks is not False and without not in (0, len(kept)) or masks and without:
         raise UserError(
             f"{path}: {without} of {len(kept)} objects have no mask; set masks: false to use boxes only"
@@ -275,8 +275,6 @@ def complete(parts: dict[str, Part]) -> list[dict]:
                 )
     images = Counter(k for held in train.classes().values() for k in held)
     instances = Counter(one.category_id for one in train.annotations)
-    if not instances:
-        raise UserError("train: has no objects")
     categories = sorted((one for one in train.categories if instances[one.id]), key=lambda one: one.id)
     if len(categories) < len(names):
         print(

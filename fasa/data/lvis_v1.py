@@ -122,8 +122,7 @@ def prepare(settings: Settings, out: str | Path) -> None:
         files[part] = path = _file(root, part)
         content = parts[part] = importing.read(path)
         refuse_others(path, part, content, settings.complete)
-        if not importing.tidy(path, content, masks=True):
-            raise UserError(f"{path}: has no objects")
+        importing.tidy(path, content, masks=True)
     if settings.adapt == "val":
         parts["adapt"] = parts["val"]
     else:

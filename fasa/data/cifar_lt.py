@@ -5,6 +5,7 @@ tail is kept, 10,847 at ratio 100. The archive is "CIFAR-100 python version": pi
 can run any code, they are read by an `_Unpickler` that knows arrays of bytes and nothing else.
 """
 
+import gzip
 import io
 import pickle
 import tarfile
@@ -22,6 +23,7 @@ from fasa.sections import Positive, Section
 URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
 HASH = "md5:eb9058c3a382ffc7106e4002c42a8d85"
 SIZE = 169_001_437  # bytes
+MOST = 250_000_000  # bytes of the archive unpacked, some 186 million
 ARCHIVE = Path("data/cifar-100-python.tar.gz")
 MEMBERS = {f"cifar-100-python/{part}": part for part in ("train", "test", "meta")}
 
@@ -82,8 +84,8 @@ def read(path: str | Path) -> tuple[Split, Split, list[str]]:
     """
     contents = {}
     try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:  # in the order of the file: to go back is to unpack it again
+        with gzip.open(path) as packed, tarfile.open(fileobj=_Bounded(packed, MOST), mode="r|") as archive:
+            for member in archive:
                 if member.isfile() and (part := MEMBERS.get(member.name)):
                     contents[part] = _unpickle(archive.extractfile(member).read(), f"{path}: {member.name}")
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
@@ -97,6 +99,20 @@ def read(path: str | Path) -> tuple[Split, Split, list[str]]:
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise UserError(f"{path}: its content is not that of CIFAR-100 ({error!r})") from None
     return train, test, names
+
+
+class _Bounded:
+    """A file that gives at most `most` bytes, then an error: what is small when packed can be endless."""
+
+    def __init__(self, file: io.BufferedIOBase, most: int):
+        self.file, self.left = file, most
+
+    def read(self, size: int) -> bytes:
+        data = self.file.read(min(size, self.left + 1))
+        self.left -= len(data)
+        if self.left < 0:
+            raise tarfile.TarError("it unpacks to more than the original")
+        return data
 
 
 def _split(content: dict[bytes, Any], classes: int) -> Split:

@@ -10,10 +10,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from fasa.data import Source, importing
+from fasa.data import importing
 from fasa.data.importing import Cut
 from fasa.data.pictures import locate
-from fasa.data.prepared import PARTS, replacing_folder
+from fasa.data.prepared import PARTS
 from fasa.errors import UserError
 from fasa.sections import Section, Seed
 
@@ -63,8 +63,9 @@ def prepare(settings: Settings, out: str | Path) -> None:
         if not Path(one).is_dir():
             raise UserError(f"{one}: is no folder; data.images names where the images are")
     files = {part: getattr(settings, part) for part in PARTS if isinstance(getattr(settings, part), str)}
-    read = {part: importing.read(path, settings.masks) for part, path in files.items()}
-    if len({has_masks for _, has_masks in read.values()}) > 1:
+    read = {part: importing.read(path) for part, path in files.items()}
+    has_masks = {importing.tidy(files[part], content, settings.masks) for part, content in read.items()}
+    if len(has_masks) > 1:
         raise UserError(
             "data: some files have masks and others have none; set data.masks: false to use boxes only"
         )
@@ -73,8 +74,7 @@ def prepare(settings: Settings, out: str | Path) -> None:
         for part, least in (("adapt", 2), ("val", 1))
         if part not in files
     ]
-    parts = importing.split(read["train"][0], cuts, settings.seed)
-    parts |= {part: content for part, (content, _) in read.items() if part != "train"}
+    parts = read | importing.split(read["train"], cuts, settings.seed)
 
     root = Path(os.path.abspath(os.path.commonpath([os.path.abspath(one) for one in folder.values()])))
     pictures = {}
@@ -82,6 +82,5 @@ def prepare(settings: Settings, out: str | Path) -> None:
         where = files.get(part, settings.train)
         one = folder[part] if part in files else folder["train"]
         pictures[part] = locate(parts[part].images, root, [os.path.relpath(one, root)], where)
-    iou_types = ["segm", "bbox"] if read["train"][1] else ["bbox"]
-    with replacing_folder(out) as scratch:
-        importing.write(scratch, parts, pictures, Source(kind="coco", images=str(root), iou_types=iou_types))
+    iou_types = ["segm", "bbox"] if has_masks == {True} else ["bbox"]
+    importing.write(out, "coco", root, parts, pictures, iou_types)

@@ -1,11 +1,14 @@
-"""Fetching a file: pooch checks its sum, a small downloader goes on where an earlier one was interrupted."""
+"""Fetching files and unpacking them: sums are checked, interrupted downloads go on, sizes are bounded."""
 
 import fcntl
 import os
 import shutil
+import stat
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pooch
 import requests
@@ -160,3 +163,48 @@ class Resuming:
                     raise UserError(f"{reply.url}: sends more than {most} bytes; is it another file?")
             if total is not None and file.tell() < total:  # urllib3 tells by itself only from version 2 on
                 raise requests.ConnectionError(f"cut off after {file.tell()} of {total} bytes")
+
+
+def unpack(archive: str | Path, name: str, folder: Path, most: int) -> Path:
+    """Unpack one file, or one folder of files, of a zip file into `folder`, whole or not at all.
+
+    Args:
+        archive: the zip file.
+        name: of the file or folder in it; nothing else is unpacked.
+        folder: where it goes.
+        most: bytes that it may have unpacked.
+
+    Raises:
+        UserError: no such zip file or member, one that leads elsewhere or is larger, no room.
+    """
+    target, scratch = folder / name, folder / f".{name}.partial"
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            members = [
+                one
+                for one in packed.infolist()
+                if not one.is_dir() and (one.filename == name or one.filename.startswith(f"{name}/"))
+            ]
+            if not members:
+                raise UserError(f"{archive}: has no {name}")
+            for one in members:
+                if ".." in PurePosixPath(one.filename).parts or stat.S_ISLNK(one.external_attr >> 16):
+                    raise UserError(f"{archive}: {one.filename!r} leads elsewhere, so nothing was unpacked")
+            size = sum(one.file_size for one in members)
+            if size > most:
+                raise UserError(f"{archive}: {name} claims {size} bytes, more than the {most} it may have")
+            refuse_full(folder, size)
+            shutil.rmtree(scratch, ignore_errors=True)
+            for one in tqdm(members, desc=f"{name} from {Path(archive).name}", unit="", mininterval=1):
+                path = scratch / one.filename
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with packed.open(one) as source, path.open("wb") as file:
+                    shutil.copyfileobj(source, file, CHUNK)  # no more than file_size, and its sum is checked
+            os.replace(scratch / name, target)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise UserError(f"{archive}: cannot be unpacked ({error}); fetch it anew") from None
+    except OSError as error:
+        raise UserError(f"{error.filename or archive}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target

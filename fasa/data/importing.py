@@ -18,13 +18,13 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 from pycocotools import mask as rle
 
 from fasa.data import Source, lvis
 from fasa.data.lvis import Id, Pixels
 from fasa.data.pictures import Picture, write_manifest
-from fasa.data.prepared import MANIFEST, PARTS, write_source
+from fasa.data.prepared import MANIFEST, PARTS, replacing_folder, write_source
 from fasa.errors import UserError
 
 Flag = Literal[0, 1] | bool
@@ -48,7 +48,7 @@ class Annotation(Struct, gc=False, kw_only=True):
     area: float | None = None
     iscrowd: Flag = 0
     ignore: Flag = 0
-    segmentation: Raw = Raw()
+    segmentation: Raw | UnsetType = UNSET
 
 
 class Category(Struct, gc=False, kw_only=True):
@@ -83,38 +83,38 @@ class Part(Struct, kw_only=True):
         )
 
 
-def read(path: str | Path, masks: bool | None = None) -> tuple[Part, bool]:
-    """Read a file, and bring it into LVIS's form, printing what that changes.
-
-    Args:
-        path: the JSON file.
-        masks: False leaves masks out; True asks for one of every object; None takes them where they are.
-
-    Returns:
-        The part, and whether it has masks.
+def read(path: str | Path) -> Part:
+    """Read a file as it is.
 
     Raises:
         UserError: what is missing, of another type, or contradicts itself; names the entry.
     """
     part = lvis.decode(path, Part)
     lvis.check(path, part)
-    if not part.images:
-        raise UserError(f"{path}: images is empty")
     federated = [image.neg_category_ids is not None for image in part.images]
     if any(federated) and not all(federated):
         raise UserError(
             f"{path}: images[{federated.index(False)}] lacks neg_category_ids, which others have; "
             "give them to all images, or to none if every object is annotated"
         )
+    return part
+
+
+def tidy(path: str | Path, part: Part, masks: bool | None = None) -> bool:
+    """Bring a part into LVIS's form, printing what is left out or derived.
+
+    Args:
+        path: of its file, in messages.
+        part: what `read` returned; changed.
+        masks: False leaves masks out; True asks for one of every object; None takes them where they are.
+
+    Returns:
+        Whether it has masks.
+
+    Raises:
+        UserError: a box or mask that cannot be; names the entry.
+    """
     said: Counter[str] = Counter()
-    has_masks = _tidy(path, part, masks, said)
-    for text, number in said.items():
-        print(f"{path}: {number} {text}")
-    return part, has_masks
-
-
-def _tidy(path: str | Path, part: Part, masks: bool | None, said: Counter[str]) -> bool:
-    """Keep the objects of `part` that can be learnt and found; returns whether they have masks."""
     images = {image.id: image for image in part.images}
     crowded: set[tuple[int, int]] = set()
     kept, without = [], 0
@@ -125,7 +125,7 @@ def _tidy(path: str | Path, part: Part, masks: bool | None, said: Counter[str]) 
             said["crowd regions left out; their class is not exhaustive in that image"] += 1
             continue
         if masks is False:
-            mask, one.segmentation = None, Raw()
+            mask, one.segmentation = None, UNSET
         else:
             mask = _mask(where, one, image, said)
         x, y, w, h = one.bbox
@@ -144,6 +144,8 @@ def _tidy(path: str | Path, part: Part, masks: bool | None, said: Counter[str]) 
             continue
         without += mask is None
         kept.append(one)
+    if not kept:
+        raise UserError(f"{path}: has no objects")
     if masks is not False and without not in (0, len(kept)) or masks and without:
         raise UserError(
             f"{path}: {without} of {len(kept)} objects have no mask; set masks: false to use boxes only"
@@ -157,6 +159,8 @@ def _tidy(path: str | Path, part: Part, masks: bool | None, said: Counter[str]) 
         image.not_exhaustive_category_ids = sorted({*image.not_exhaustive_category_ids, category_id})
         if image.neg_category_ids is not None:
             image.neg_category_ids = [k for k in image.neg_category_ids if k != category_id]
+    for text, number in said.items():
+        print(f"{path}: {number} {text}")
     return masks is not False and without < len(kept)
 
 
@@ -245,8 +249,8 @@ def split(train: Part, cuts: Iterable[Cut], seed: int) -> dict[str, Part]:
         lost = Counter(k for classes in parts[part].classes().values() for k in classes)
         rare = [k for k, n in full.items() if n <= 10]
         print(
-            f"{part}: {len(chosen)} of {total} images cut from train ({wanted} asked); every class keeps half "
-            f"of its images there, and {least}; {len(rare)} classes in up to 10 images lose "
+            f"{part}: {len(chosen)} of {total} images cut from train ({wanted} asked); every class keeps "
+            f"half of its images there, and {least}; {len(rare)} classes in up to 10 images lose "
             f"{sum(lost[k] for k in rare) / max(len(rare), 1):.2f} on average"
         )
     return parts
@@ -271,8 +275,6 @@ def complete(parts: dict[str, Part]) -> list[dict]:
                 )
     images = Counter(k for held in train.classes().values() for k in held)
     instances = Counter(one.category_id for one in train.annotations)
-    if not instances:
-        raise UserError("train: has no objects")
     categories = sorted((one for one in train.categories if instances[one.id]), key=lambda one: one.id)
     if len(categories) < len(names):
         print(
@@ -318,38 +320,75 @@ def complete(parts: dict[str, Part]) -> list[dict]:
     return made
 
 
-def write(scratch: Path, parts: dict[str, Part], pictures: dict[str, list[Picture]], source: Source) -> None:
-    """Complete and write the parts into the folder of a prepared data set."""
+def write(
+    out: str | Path,
+    kind: str,
+    root: Path,
+    parts: dict[str, Part],
+    pictures: dict[str, list[Picture]],
+    iou_types: list[str],
+) -> None:
+    """Complete the parts and write the prepared data set.
+
+    Args:
+        out: its folder.
+        kind: of `fasa.data.DETECTION`.
+        root: the folder of images.
+        parts: one of each of `PARTS`.
+        pictures: the file of each image of each part.
+        iou_types: what can be evaluated.
+    """
     categories = complete(parts)
-    for part in PARTS:
-        content = parts[part]
-        images = [
-            lvis.Image(
-                id=image.id,
-                file_name=picture.name,
-                coco_url=picture.name,
-                width=image.width,
-                height=image.height,
-                neg_category_ids=image.neg_category_ids,
-                not_exhaustive_category_ids=image.not_exhaustive_category_ids,
+    names = {part: {one.name for one in found} for part, found in pictures.items()}
+    for part in ("val", "adapt"):
+        if shared := len(names[part] & names["train"]):
+            print(
+                f"{part}: {shared} of {len(names[part])} images are train's too: it tells less than it seems"
             )
-            for image, picture in zip(content.images, pictures[part], strict=True)
-        ]
-        with open(scratch / "annotations" / f"{part}.json", "wb") as file:
-            file.write(b'{"categories":' + msgspec.json.encode(categories))
-            file.write(b',\n"images":' + msgspec.json.encode(images))
-            file.write(b',\n"annotations":[')
-            for place, one in enumerate(content.annotations):
-                written = lvis.Annotation(
-                    id=one.id,
-                    image_id=one.image_id,
-                    category_id=one.category_id,
-                    bbox=one.bbox,
-                    area=one.area,
-                    segmentation=one.segmentation,
-                )
-                file.write((b",\n" if place else b"\n") + msgspec.json.encode(written))
-            file.write(b"]}\n")
-        print(f"{part}: {len(images)} images, {len(content.annotations)} objects")
-    write_manifest(scratch / MANIFEST, (one for part in PARTS for one in pictures[part]))
-    write_source(scratch, source)
+    leaky = not names["adapt"].isdisjoint(names["val"])
+    if leaky:
+        print("adapt: has images of val, which is reported on: rows that adapt to it are leaky")
+    with replacing_folder(out) as folder:
+        for part in PARTS:
+            _write_part(folder / "annotations" / f"{part}.json", parts[part], pictures[part], categories)
+            print(f"{part}: {len(parts[part].images)} images, {len(parts[part].annotations)} objects")
+        write_manifest(folder / MANIFEST, (one for part in PARTS for one in pictures[part]))
+        write_source(folder, Source(kind=kind, images=str(root), iou_types=iou_types, leaky=leaky))
+
+
+def _write_part(path: Path, part: Part, pictures: list[Picture], categories: list[dict]) -> None:
+    """Write an annotation file, an entry a line and one at a time: all of LVIS takes a gigabyte."""
+    images = (
+        lvis.Image(
+            id=image.id,
+            file_name=picture.name,
+            coco_url=picture.name,
+            width=image.width,
+            height=image.height,
+            neg_category_ids=image.neg_category_ids,
+            not_exhaustive_category_ids=image.not_exhaustive_category_ids,
+        )
+        for image, picture in zip(part.images, pictures, strict=True)
+    )
+    annotations = (
+        lvis.Annotation(
+            id=one.id,
+            image_id=one.image_id,
+            category_id=one.category_id,
+            bbox=one.bbox,
+            area=one.area,
+            segmentation=one.segmentation,
+        )
+        for one in part.annotations
+    )
+    with open(path, "wb") as file:
+        for section, entries in (
+            ("categories", categories),
+            ("images", images),
+            ("annotations", annotations),
+        ):
+            file.write(b"{" if section == "categories" else b"],\n")
+            file.write(f'"{section}":['.encode())
+            for place, entry in enumerate(entries):
+                file.write((b",\n" if place else b"\n") + msgspec.json.encode(entry))
+        file.write(b"]}\n")

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from fasa.data import source
 from fasa.errors import UserError
@@ -39,13 +39,13 @@ class Image(Struct, gc=False, kw_only=True):
     not_exhaustive_category_ids: list[Id]  # classes of which not all objects are annotated
 
 
-class Annotation(Struct, gc=False, kw_only=True, omit_defaults=True):
+class Annotation(Struct, gc=False, kw_only=True):
     id: Id
     image_id: Id
     category_id: Id
     bbox: Box
     area: NonNegative
-    segmentation: Raw = Raw()  # as it stands in the file, see `shape`: most of a file is polygons
+    segmentation: Raw | UnsetType = UNSET  # as it stands in the file, see `shape`: most of a file is polygons
 
 
 class Category(Struct, gc=False, kw_only=True):
@@ -179,8 +179,7 @@ def shape(annotation: Any, image: Any, least: int = 3) -> list[list[float]] | Rl
         ValueError: another type, half a point, a point farther from the image than its size, runs that do not
             fill it: pycocotools would crash on such masks, or never return.
     """
-    raw = bytes(annotation.segmentation)
-    if raw in (b"", b"null", b"[]"):
+    if annotation.segmentation is UNSET or (raw := bytes(annotation.segmentation)) in (b"null", b"[]"):
         return None
     found = msgspec.json.decode(raw, type=list[list[float]] | Rle)
     if isinstance(found, Rle):

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import os
 import pickle
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 from cifar_archive import contents, python2, python3, write, write_archive
 
+from fasa import sections
 from fasa.data import cifar_lt
-from fasa.data.cifar_lt import Settings, load, read
+from fasa.data.cifar_lt import Settings, fetch, load, read
 from fasa.errors import UserError
 
 
@@ -87,6 +89,16 @@ def test_the_default_archive_is_used_where_it_lies(archive, tmp_path, monkeypatc
     (tmp_path / "data").mkdir()
     os.rename(archive, cifar_lt.ARCHIVE)
     assert load(Settings(ratio=5), 0).counts.tolist() == [10, 5, 3, 2]
+    assert fetch(Settings()) == cifar_lt.ARCHIVE
+
+
+def test_loading_downloads_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UserError, match=r"cifar-100-python\.tar\.gz: is not there yet; run: dvc repro fetch$"
+    ):
+        load(Settings(), 0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_archive_given_by_hand_is_checked_and_left_alone(path):
@@ -161,6 +173,27 @@ def test_a_damaged_archive_is_refused(path):
     refused(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("cifar-100-python/train", tarfile.REGTYPE),
+        ("something/else", tarfile.REGTYPE),
+        ("long", tarfile.GNUTYPE_LONGNAME),
+        ("pax", tarfile.XHDTYPE),
+    ],
+)
+def test_a_member_that_never_ends_is_refused(path, monkeypatch, name, kind):
+    """It claims 2^40 bytes and has a thousand times of what is taken."""
+    monkeypatch.setattr(cifar_lt, "MOST", 100_000)
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, 2**40
+    with gzip.open(path, "wb") as file:
+        file.write(info.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(100):
+            file.write(bytes(1_000_000))
+    assert refused(path) == "is no archive that can be read (it unpacks to more than the original)"
+
+
 def test_members_are_taken_by_their_exact_names(path, tmp_path):
     made = {part: python2(content) for part, content in contents().items()}
     write(path, {f"../cifar-100-python/{part}": data for part, data in made.items()})
@@ -199,8 +232,12 @@ def test_other_content_is_refused(path, train, reason):
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"adapt": 0}, r"data\.adapt: is 0"), ({"ratio": 0}, r"data\.ratio"), ({"ratio": 501}, r"data\.ratio")],
+    [
+        ({"adapt": 0}, r"data\.adapt: Expected `int` >= 1"),
+        ({"ratio": 0}, r"data\.ratio: Expected `float` >= 1"),
+        ({"ratio": 501}, r"data: ratio 501 leaves"),
+    ],
 )
 def test_settings_that_cannot_be_met_are_refused(wrong, message):
     with pytest.raises(UserError, match=message):
-        Settings(**wrong)
+        sections.read(Settings, wrong, "data")

@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits
 from fasa.data.digits_lt import Settings, load
 from fasa.data.images import check
 from fasa.errors import UserError
+from fasa.sections import read
 
 
 def pairs(split):
@@ -48,14 +49,14 @@ def test_the_seed_decides():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"n_max": "many"}, r"data\.n_max: is 'many'"),
-        ({"test": 0}, r"data\.test: is 0"),
-        ({"ratio": 200}, r"data\.ratio: 200 leaves"),
+        ({"n_max": "many"}, r"data\.n_max: Expected `int`, got `str`"),
+        ({"test": 0}, r"data\.test: Expected `int` >= 1"),
+        ({"ratio": 200}, r"data: ratio 200 leaves"),
     ],
 )
 def test_settings_that_cannot_be_met_are_refused(wrong, message):
     with pytest.raises(UserError, match=message):
-        Settings(**wrong)
+        read(Settings, wrong, "data")
 
 
 def test_more_images_than_there_are():

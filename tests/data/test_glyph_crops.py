@@ -7,6 +7,7 @@ from fasa.data import alphabet, scenes
 from fasa.data.glyph_crops import Settings, load
 from fasa.data.images import check
 from fasa.errors import UserError
+from fasa.sections import read
 
 SMALL = dict(classes=5, n_max=9, ratio=9, adapt=2, test=3)
 
@@ -66,24 +67,24 @@ def test_other_sizes():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"classes": 1}, r"data\.classes: is 1; it must be a whole number, at least 2"),
-        ({"image_size": 7}, r"data\.image_size: is 7; .* at least 8"),
-        ({"n_max": 0}, r"data\.n_max: is 0"),
-        ({"adapt": 0}, r"data\.adapt: is 0"),
-        ({"test": 2.0}, r"data\.test: is 2\.0"),
-        ({"ratio": 0.5}, r"data\.ratio: is 0\.5; it must be a number, at least 1"),
-        ({"ratio": 101}, r"data\.ratio: 101 leaves the rarest class without images"),
-        ({"object_size": 12}, r"data\.object_size: must be \[smallest, largest\]"),
-        ({"object_size": [10]}, r"data\.object_size: must be \[smallest, largest\]"),
-        ({"object_size": [5, 9]}, r"data\.object_size: is 5; .* at least 6"),
-        ({"object_size": [12, 10]}, r"data\.object_size: is 10; .* at least 12"),
-        ({"object_size": [13, 14]}, r"data\.object_size: the smallest must be at most 3/4 of .*, 16"),
-        ({"object_size": [10, 17]}, r"data\.object_size: .* the largest at most all of it"),
+        ({"classes": 1}, r"data\.classes: Expected `int` >= 2"),
+        ({"image_size": 7}, r"data\.image_size: Expected `int` >= 8"),
+        ({"n_max": 0}, r"data\.n_max: Expected `int` >= 1"),
+        ({"adapt": 0}, r"data\.adapt: Expected `int` >= 1"),
+        ({"test": 2.5}, r"data\.test: Expected `int`, got `float`"),
+        ({"ratio": 0.5}, r"data\.ratio: Expected `float` >= 1"),
+        ({"ratio": 101}, r"data: ratio 101 leaves the rarest class without images"),
+        ({"object_size": 12}, r"data\.object_size: Expected `array`"),
+        ({"object_size": [10]}, r"data\.object_size: Expected `array` of length 2"),
+        ({"object_size": [5, 9]}, r"data\.object_size\[0\]: Expected `int` >= 6"),
+        ({"object_size": [12, 10]}, r"data: object_size must be \[smallest, largest\]"),
+        ({"object_size": [13, 14]}, r"data: object_size must be .* 3/4 and 1 of image_size, 16"),
+        ({"object_size": [10, 17]}, r"data: object_size must be"),
     ],
 )
 def test_settings_that_cannot_be_met_are_refused(wrong, message):
     with pytest.raises(UserError, match=message) as error:
-        Settings(**wrong)
+        read(Settings, wrong, "data")
     assert "\n" not in str(error.value)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fasa.data.images import LongTailed, Split, check, divide, exponential_counts, whole
+from fasa.data.images import LongTailed, Split, check, divide, exponential_counts
 from fasa.errors import UserError
 
 
@@ -24,15 +24,9 @@ def test_exponential_counts(n_max, classes, ratio, total, rarest):
     assert (np.diff(counts) <= 0).all()
 
 
-@pytest.mark.parametrize("ratio", [0.5, -1, float("nan"), "100", True, None])
-def test_a_ratio_that_is_none_is_refused(ratio):
-    with pytest.raises(UserError, match=r"data\.ratio: is .*; it must be a number, at least 1$"):
-        exponential_counts(100, 10, ratio)
-
-
-@pytest.mark.parametrize("ratio", [101, 1e9, float("inf")])
+@pytest.mark.parametrize("ratio", [101, 1e9])
 def test_a_ratio_that_empties_the_tail_is_refused(ratio):
-    with pytest.raises(UserError, match=r"data\.ratio: .* leaves the rarest class without images; .* 100$"):
+    with pytest.raises(ValueError, match=r"^ratio .* leaves the rarest class without images; .* 100$"):
         exponential_counts(100, 10, ratio)
 
 
@@ -58,13 +52,6 @@ def test_divide_deals_in_the_order_of_numpys_global_shuffles(seed):
 def test_divide_refuses_more_than_there_are():
     with pytest.raises(UserError, match=r"data: 4 images of class 1 are wanted, but there are 3$"):
         divide(np.array([0, 1, 1, 1, 0, 0, 0]), np.array([[2, 2], [2, 2]]), 0)
-
-
-@pytest.mark.parametrize("value", [1, 2.5, "3", None, True])
-def test_whole(value):
-    whole(1, test=1, adapt=7)
-    with pytest.raises(UserError, match=r"data\.test: is .*; it must be a whole number, at least 2$"):
-        whole(2, adapt=2, test=value)
 
 
 @pytest.fixture

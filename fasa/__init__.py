@@ -1,7 +1,8 @@
 """FASA, feature augmentation and sampling adaptation for long-tailed recognition, and what it is compared to.
 
-The algorithm is plain PyTorch; ``fasa.detection`` plugs it into mmdet. Every method is an `Augmenter`: FASA itself, and
-a class of each file in ``fasa/baselines``, found by the file's name (``cam_mixing.py`` holds `CAMMixing`).
+The algorithm is plain PyTorch; ``fasa.detection`` plugs it into mmdet. Every method is an `Augmenter`: FASA
+itself, and a class of each file in ``fasa/baselines``, found by the file's name (``cam_mixing.py`` holds
+`CAMMixing`).
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""One run of a detector, resolved: what travels from the plan to a notebook and from there through `fasa.detection`."""
+"""One run of a detector, resolved: what travels from the plan through a notebook to `fasa.detection`."""
 
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,7 @@ class Schedule(Section):
         lr: peak learning rate.
         ramp: iterations of linear warm-up from lr / 10.
         final: the share of lr that a cosine falls to at the end; 1 keeps it.
-        steps: where lr falls to a tenth, in the unit of the length (the paper: epochs 16 and 22); without a cosine.
+        steps: where lr falls to a tenth, in the unit of the length (the paper: epochs 16 and 22).
     """
 
     batch: Positive

@@ -5,7 +5,7 @@ from fasa.notebook import output, save_figure, start, style, work_dir
 
 start()
 
-job = notebook.job("data@embedded")  # in the cell tagged "parameters"; the pipeline puts its stage's own after it
+job = notebook.job("data@embedded")  # in the cell tagged "parameters"; the pipeline's own comes after it
 """
 
 import os

@@ -18,7 +18,7 @@ class Row(Section):
 
     Args:
         model: a file of the profile's configs, without its suffix.
-        traits: in this order; each a fragment in ``configs/traits``, or an augmenter in the profile's `traits`.
+        traits: each a fragment in ``configs/traits``, or an augmenter in the profile's `traits`.
         augmenter: arguments in place of the trait's own.
         adapt_every, signal: in place of the trait's own, see `fasa.job.Job`.
     """
@@ -72,7 +72,7 @@ class Profile(Section):
         threads: of a stage, on the CPU; the last digits of metrics depend on it.
         warmup: of what the rows of a seed share; None: each is trained from its initial weights.
         train: of a row's own part.
-        traits: by name, settings of a fragment or an `AugmenterTrait`; a fragment that is not here has its defaults.
+        traits: settings of fragments, which have defaults, and `AugmenterTrait`s, by name.
         table, cost: how rows are compared and measured.
     """
 
@@ -147,7 +147,7 @@ class Classification(Section):
 
 
 class Run(Section):
-    """What is trained and evaluated of the detector: every row on every seed, at the scale of every profile."""
+    """What runs of the detector: every row on every seed, at the scale of every profile."""
 
     rows: Annotated[list[Name], Meta(min_length=1)]
     seeds: Annotated[list[Seed], Meta(min_length=1)]
@@ -234,9 +234,7 @@ def read_params(path: Path) -> Params:
     except (OSError, YAMLError, ValueError, ArithmeticError, AttributeError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise UserError(
-            f"{path}: is {type(content).__name__}, not keys and values; git checkout {path.name} brings it back"
-        )
+        raise UserError(f"{path}: is {type(content).__name__}, not keys and values; git checkout {path.name}")
     known = {
         name: content[name] for name in Params.__struct_fields__ if name in content and name != "sections"
     }

@@ -20,7 +20,7 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
     """The job of a row at a profile's scale.
 
     Raises:
-        UserError: a trait that does not exist, settings that it does not take, or traits that exclude each other.
+        UserError: a trait that does not exist, settings that it refuses, or traits that exclude each other.
     """
     scale, mine, where = params.sections[profile], params.rows[row], f"rows.{row}"
     fragments, adapting = {}, None
@@ -42,7 +42,7 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
     augmenter = merged(adapting.augmenter, mine.augmenter) if adapting else None
     if adapting is None and (mine.augmenter or mine.adapt_every is not None or mine.signal):
         raise UserError(
-            f"params.yaml: {where}: augmenter, adapt_every and signal change a trait; it has none of that kind"
+            f"params.yaml: {where}: augmenter, adapt_every and signal change a trait, which it has not"
         )
     if augmenter:
         check_augmenter(augmenter, f"{profile}.traits.{mine.traits[-1]}.augmenter", where)
@@ -50,7 +50,7 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
     changes_scores = augmenter is not None and method(augmenter).changes_scores
     if changes_network and changes_scores:
         raise UserError(
-            f"params.yaml: {where}: {augmenter['type']} makes scores of its own; leave {', '.join(fragments)} out"
+            f"params.yaml: {where}: {augmenter['type']} makes scores of its own, as does {', '.join(fragments)}"
         )
     adapt_every = mine.adapt_every if mine.adapt_every is not None else adapting and adapting.adapt_every
     if adapt_every is not None and not method(augmenter).adapts():
@@ -93,7 +93,7 @@ def compose_classifier(params: Params, set_name: str, row: str, seed: int) -> cl
     """The job of a row of classification on a set.
 
     Raises:
-        UserError: a trait that the set has not, settings that are refused, or a method that needs a detector's head.
+        UserError: a trait that the set has not, settings that are refused, or a method that needs a detector.
     """
     there, mine = params.classification.sets[set_name], params.classification.rows[row]
     where, place = f"classification.rows.{row}", f"classification.sets.{set_name}"
@@ -128,7 +128,7 @@ def compose_classifier(params: Params, set_name: str, row: str, seed: int) -> cl
 
 
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Two nested dicts as one; where both have a value it is that of `above`, and a None there leaves it out."""
+    """Two nested dicts as one, the values of `above` where both have one; a None there leaves it out."""
     both = dict(below)
     for key, value in above.items():
         nested = isinstance(value, dict) and isinstance(below.get(key), dict)

@@ -1,4 +1,4 @@
-"""Sections of params.yaml as typed structs: what is unknown, missing, of another type or out of range is refused."""
+"""Sections of params.yaml as typed structs: what is unknown, missing or out of range is refused."""
 
 import dataclasses
 import re

@@ -6,7 +6,7 @@ TRAITS = dict(nms_resampling="nms", instaboost="instaboost", rfs="rfs")
 
 
 def job(data, seed=0, iterations=6, lr=1e-3, batch=2, loss=None, classifier=None, **settings):
-    """A job of the embedded model on a small data set; traits by their names, `loss` and `classifier` among them."""
+    """A job of the embedded model on a small data set; traits by their names."""
     names = [TRAITS[name] for name in TRAITS if settings.get(name)]
     traits = {TRAITS[name]: settings.pop(name) for name in list(settings) if name in TRAITS}
     traits = {

@@ -1,4 +1,4 @@
-"""The whole pipeline at tiny scale: the real DVC, the real notebooks, a copy of this checkout."""
+"""The whole pipeline at the tiny profile's scale: the real DVC and notebooks, a copy of this checkout."""
 
 import json
 import os
@@ -9,75 +9,40 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from fasa.pipeline.project import parse_yaml
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
-TINY = {
-    "    - mask_rcnn_rfs\n": "",
-    "    - mask_rcnn_rfs_fasa_uniform\n": "",
-    "    - mask_rcnn_nms\n    - mask_rcnn_nms_fasa\n    - mask_rcnn_fasa_released\n": "",
-    "    - mask_rcnn_moex\n    - mask_rcnn_instaboost\n": "",
-    "    - mask_rcnn_cam_batch\n    - mask_rcnn_transfer\n    - mask_rcnn_transfer_mean\n": "",
-    "    - cascade_rcnn_rfs\n": "",
-    "    - mask_rcnn_seesaw\n    - mask_rcnn_seesaw_fasa\n    - mask_rcnn_normed\n": "",
-    "    - mask_rcnn_normed_fasa\n    - mask_rcnn_angular_m00\n    - mask_rcnn_angular_m05\n": "",
-    "    - mask_rcnn_angular_m20\n    - mask_rcnn_angular_m50\n": "",
-    "seeds:\n    - 0\n    - 1\n    - 2": "seeds:\n    - 0",
-    "classes: 60": "classes: 6",
-    "image_size: 128": "image_size: 64",
-    "train: 1500": "train: 16",
-    "adapt: 240": "adapt: 6",
-    "val: 400": "val: 6",
-    "- 3\n      - 8": "- 2\n      - 3",
-    "- 28": "- 20",
-    "- 60": "- 36",
-    "pairs: 6": "pairs: 1",
-    "iterations: 800": "iterations: 4",
-    "iterations: 600": "iterations: 4",
-    "batch: 8": "batch: 2",
-    "ramp: 100": "ramp: 2",
-    "adapt_every: 60": "adapt_every: 1",
-    "resamples: 1000": "resamples: 20",
-    "iterations: 120": "iterations: 2",
-    "- 4\n    - 16\n    - 64": "- 4\n    - 16",
-    "    - ce_fasa_metric\n    - ce_fasa_class\n    - ldam_drw\n    - ldam_drw_fasa\n": "",
-    "    - balanced_softmax\n    - balanced_softmax_fasa\n  seeds": "  seeds",
-    "classes: 100": "classes: 4",
-    "n_max: 100": "n_max: 8",
-    "ratio: 100\n          adapt: 10\n          test: 20": "ratio: 4\n          adapt: 2\n          test: 2",
-    "data: {}": "data: {n_max: 10, ratio: 5, adapt: 2, test: 2}",
-    "epochs: 30": "epochs: 2",
-    "epochs: 40": "epochs: 2",
-    "warmup: 10": "warmup: 1",
-}
-
-
-OTHERS = {
+ROWS = [
+    "mask_rcnn",
+    "mask_rcnn_fasa",
     "mask_rcnn_rfs_fasa",
     "mask_rcnn_smote",
     "mask_rcnn_angular",
     "mask_rcnn_cam",
     "cascade_rcnn_rfs_fasa",
-}
+]
+CHOSEN = dict(
+    profiles=["tiny"],
+    run=dict(rows=ROWS, seeds=[0]),
+    repro=ROWS[:2],
+    classify=dict(sets=["tiny_glyphs", "tiny_digits"], rows=["ce", "ce_fasa"], seeds=[0]),
+    tuning=dict(row="mask_rcnn_fasa", prob_scale=[4, 16], seeds=[0]),
+)
+yaml = YAML()
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """A clone, work in progress included, with tiny params and nothing cached."""
+    """A clone, work in progress included, that runs the tiny profile, with nothing cached."""
     folder = tmp_path_factory.mktemp("clone") / "fasa"
     files = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     for name in files.stdout.splitlines():
-        if (ROOT / name).is_file() and not name.startswith("results/") and name != "dvc.lock":
+        if (ROOT / name).is_file() and name not in ("dvc.lock", "tuning/dvc.lock"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    params = (folder / "params.yaml").read_text()
-    for old, new in TINY.items():
-        assert old in params, f"params.yaml has no {old!r} any more: mend TINY"
-        params = params.replace(old, new)
-    (folder / "params.yaml").write_text(params)
+    change(folder, **CHOSEN)
     for command in (
         ["git", "init", "-q"],
         ["git", "add", "."],
@@ -85,6 +50,14 @@ def clone(tmp_path_factory):
     ):
         subprocess.run(command, cwd=folder, check=True)
     return folder
+
+
+def change(folder, **values):
+    """Put values into params.yaml; returns what it was."""
+    path = folder / "params.yaml"
+    before = path.read_text()
+    yaml.dump(yaml.load(before) | values, path)
+    return before
 
 
 def dvc(folder, *arguments):
@@ -107,13 +80,16 @@ def first(clone):
 
 def lock(folder):
     """What dvc.lock says of all stages but those that hold timings."""
-    stages = parse_yaml((folder / "dvc.lock").read_text())["stages"]
-    return {name: stage for name, stage in stages.items() if not name.startswith(("cost", "remarks"))}
+    stages = YAML(typ="safe").load((folder / "dvc.lock").read_text())["stages"]
+    return {
+        name: stage for name, stage in stages.items() if not name.startswith(("cost", "table5", "remarks"))
+    }
 
 
 def test_results_hold_every_row_and_metric(clone, first):
-    metrics = json.loads((clone / "results" / "metrics.json").read_text())
-    assert metrics.keys() == {"mask_rcnn", "mask_rcnn_fasa", *OTHERS}
+    results = clone / "results" / "tiny"
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert list(metrics) == ROWS
     # at this scale no class is frequent and no object large, so there is neither APf nor APl
     common = ["AP", "AP50", "AP75", "APr", "APc", "APs", "AR", "ARs"]
     tide = ["Cls", "Loc", "Both", "Dupe", "Bkg", "Miss", "FalsePos", "FalseNeg"]
@@ -128,37 +104,41 @@ def test_results_hold_every_row_and_metric(clone, first):
     fasa = metrics["mask_rcnn_fasa"]
     assert fasa.keys() - names == {"fasa_adaptations", "virtual_per_iteration", "fasa_groups"}
     assert fasa["fasa_adaptations"] == dict(mean=4, std=None, n=1)
-    assert "mask_rcnn_fasa" in (clone / "results" / "main.md").read_text()
-    assert "TIDE" in (clone / "results" / "table1.md").read_text()
-    assert "AP_Pool" in (clone / "results" / "table6.md").read_text()
     shown = json.loads(dvc(clone, "metrics", "show", "--json").stdout)
-    rows = {Path(name).stem: values["data"] for name, values in shown[""]["data"].items()}
+    rows = {Path(name).stem: values["data"] for name, values in shown[""]["data"].items() if "tiny" in name}
     assert rows["mask_rcnn_fasa"]["segm_AP"] == round(fasa["segm_AP"]["mean"], 2) and len(rows) == 7
-    for table, row in (
-        ("table2", "mask_rcnn_rfs_fasa"),
-        ("table6", "cascade_rcnn_rfs_fasa"),
-        ("augmentations", "mask_rcnn_smote"),
+    for table, text in (
+        ("main", "mask_rcnn_fasa"),
+        ("table1", "TIDE"),
+        ("table2", "`mask_rcnn_rfs_fasa`"),
+        ("table5", "(0.792 ± 0.05)"),
+        ("table6", "`cascade_rcnn_rfs_fasa`"),
+        ("augmentations", "`mask_rcnn_smote`"),
+        ("remarks", "CAM mixing"),
     ):
-        assert f"`{row}`" in (clone / "results" / f"{table}.md").read_text()
-    text = (clone / "results" / "classification.md").read_text()
-    assert "# glyphs" in text and "# digits" in text and "43.7" in text and "`ce_fasa`" in text
-    cost = {row: json.loads((clone / "runs" / "cost" / f"{row}.json").read_text())[row] for row in metrics}
+        assert text in (results / table / "table.md").read_text(), table
+    for kind, row in (("glyphs", "ce"), ("digits", "ce_fasa")):
+        text = (clone / f"results/tiny_{kind}/classification/table.md").read_text()
+        assert f"# tiny_{kind}" in text and f"`{row}`" in text and "43.7" in text
+    cost = {row: json.loads((clone / f"runs/tiny/cost/{row}.json").read_text())[row] for row in metrics}
     assert min(one["seconds"] for one in cost.values()) > 0
     assert cost["mask_rcnn_fasa"]["state"] > 0 == cost["mask_rcnn"]["state"]
-    assert "(0.792 ± 0.05)" in (clone / "results" / "table5.md").read_text()
-    assert "CAM mixing" in (clone / "results" / "remarks.md").read_text()
     for name in (
-        "margin",
-        "partners",
-        "combinations",
-        "classes",
-        "counts",
-        "groups-0",
-        "ap_by_frequency",
-        "adaptation",
-        "tide",
+        "remarks/margin",
+        "remarks/partners",
+        "combinations/by_frequency",
+        "figures/counts",
+        "figures/groups-0",
+        "main/ap_by_frequency",
+        "main/adaptation",
+        "table1/tide",
     ):
-        assert (clone / "results" / "figures" / f"{name}.png").stat().st_size > 5000
+        assert (results / f"{name}.png").stat().st_size > 5000
+
+
+def test_other_profiles_are_left_alone(clone, first):
+    for path in (ROOT / "results" / "embedded").rglob("*.*"):
+        assert (clone / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
 
 
 def test_second_run_does_nothing(clone, first):
@@ -171,7 +151,7 @@ def test_second_run_does_nothing(clone, first):
 def test_the_choice_of_settings_runs(clone, first):
     done = dvc(clone, "repro", "tuning/dvc.yaml")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    text = (clone / "results" / "choice.md").read_text()
+    text = (clone / "results" / "tiny" / "choice" / "table.md").read_text()
     scores = dict(re.findall(r"^\| (\d+) +\| ([\d.]+)", text, re.MULTILINE))
     chosen = re.search(r"Chosen: prob_scale (\d+)", text)[1]
     assert scores.keys() == {"4", "16"} and float(scores[chosen]) == max(map(float, scores.values()))
@@ -179,31 +159,51 @@ def test_the_choice_of_settings_runs(clone, first):
 
 
 def test_editing_a_row_affects_that_row_alone(clone, first):
-    params = clone / "params.yaml"
-    before = params.read_text()
-    params.write_text(before.replace("type: FASA", "type: FASA\n        power: 1.5", 1))
+    rows = yaml.load((clone / "params.yaml").read_text())["rows"]
+    before = change(clone, rows=rows | dict(mask_rcnn_smote=dict(traits=["smote"], augmenter=dict(k=3))))
+    assert dvc(clone, "repro", "plan").returncode == 0
     affected = outdated(clone)
-    params.write_text(before)
+    why = subprocess.run(
+        [sys.executable, "-m", "fasa.pipeline.plan", "--why", "train@tiny-mask_rcnn_smote-0"],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+    )
+    (clone / "params.yaml").write_text(before)
+    assert dvc(clone, "repro", "plan").returncode == 0
     assert affected == {
-        "params",
-        "sources",
-        "train@mask_rcnn_fasa-0",
-        "evaluate@mask_rcnn_fasa-0",
-        "cost@mask_rcnn_fasa",
-        "remarks",
+        "train@tiny-mask_rcnn_smote-0",
+        "evaluate@tiny-mask_rcnn_smote-0",
+        "cost@tiny-mask_rcnn_smote",
+        "remarks@tiny",
     }
+    assert why.stdout == "settings.run.augmenter.k: None -> 3\n", why.stderr
 
 
 def test_a_mistake_stops_before_anything_is_lost(clone, first):
-    params = clone / "params.yaml"
-    before = params.read_text()
-    params.write_text(before.replace("ramp:", "rampe:"))
+    tiny = yaml.load((clone / "params.yaml").read_text())["tiny"]
+    before = change(clone, tiny=tiny | dict(warmup=dict(iterations=4, batch=2, lr=1e-3, rampe=2)))
     done = dvc(clone, "repro")
-    params.write_text(before)
+    (clone / "params.yaml").write_text(before)
     assert done.returncode != 0
-    assert "error: params.yaml: warmup.rampe is unknown" in done.stdout + done.stderr
-    assert (clone / "runs" / "warmup" / "0.pth").exists() and (clone / "results" / "metrics.json").exists()
+    assert (
+        "error: params.yaml: tiny.warmup: Object contains unknown field `rampe`" in done.stdout + done.stderr
+    )
+    assert (clone / "runs/tiny/warmup/0.pth").exists() and (clone / "results/tiny/metrics.json").exists()
+    assert dvc(clone, "repro").returncode == 0
     assert lock(clone) == first
+
+
+def test_what_reaches_no_shell(clone, first, tmp_path):
+    """Names and seeds of params.yaml stand in paths, never in a command."""
+    target = tmp_path / "owned"
+    before = change(clone, classify=CHOSEN["classify"] | dict(seeds=[f"0; touch {target} #"]))
+    done = [
+        dvc(clone, "repro", *stage) for stage in ((), ("-s", f"classify@tiny_digits-ce-0; touch {target} #"))
+    ]
+    (clone / "params.yaml").write_text(before)
+    assert all(one.returncode for one in done) and not target.exists()
+    assert dvc(clone, "repro").returncode == 0
 
 
 def test_forced_run_gives_the_same_bytes(clone, first):

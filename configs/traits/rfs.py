@@ -1,6 +1,6 @@
 """Repeat factor sampling: images of rare classes come more often (appendix F).
 
-With a loop by epochs mmdet's ClassBalancedDataset, with one by iterations an infinite sampler that repeats alike.
+With a loop by epochs mmdet's ClassBalancedDataset, with one by iterations a sampler that repeats alike.
 """
 
 from typing import Literal

@@ -1,4 +1,4 @@
-"""One run of a classifier, resolved: what travels from the plan to the notebook and from there through this package."""
+"""One run of a classifier, resolved: what travels from the plan through the notebook to this package."""
 
 from typing import Annotated, Any, Literal
 

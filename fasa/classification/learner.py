@@ -11,9 +11,9 @@ from torch import Tensor
 
 import fasa
 from fasa.augmenter import Augmenter, virtual_loss
+from fasa.classification.job import Row, Schedule
 from fasa.classification.losses import LOSSES
 from fasa.classification.resnet32 import WIDTH, ResNet32
-from fasa.classification.job import Row, Schedule
 from fasa.classification.schedule import learning_rate
 from fasa.errors import UserError
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from fasa.classification.accuracy import ClassScores, measure, shot_accuracy
 from fasa.classification.batches import Images, channel_moments, epoch_generator
 from fasa.classification.checkpoint import LAST, identity, load, save
+from fasa.classification.job import Row, Schedule
 from fasa.classification.learner import Learner
 from fasa.classification.progress import Progress
-from fasa.classification.job import Row, Schedule
 from fasa.data.images import LongTailed
 
 

@@ -1,4 +1,4 @@
-"""The kinds of data sets by name; only the plan reads them, so that a new kind runs no stage of another again."""
+"""The kinds of data sets by name; the plan alone reads them: a new kind runs no stage of another again."""
 
 from collections.abc import Mapping
 from importlib import import_module

@@ -1,6 +1,6 @@
 """FASA as an mmdet plug-in: ``custom_imports = dict(imports=["fasa.detection"])`` registers all of it.
 
-What only some configs name is imported when it is first built: a run loads, and its stage depends on, what it uses.
+What only some configs name is imported when it is first built: a run loads what it uses.
 """
 
 from importlib import import_module

@@ -1,6 +1,7 @@
 """A job becomes a run: config and training."""
 
 import copy
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +11,8 @@ import torch
 from mmengine.config import Config
 
 from fasa import traits
-from fasa.data.lvis import checked_annotations
 from fasa.data import source
+from fasa.data.lvis import checked_annotations
 from fasa.detection.training import save_model, train
 from fasa.errors import UserError
 from fasa.job import Job, Schedule, method
@@ -28,7 +29,7 @@ class Classes(NamedTuple):
 
 
 def model_config(job: Job) -> Config:
-    """The mmengine config of a job's model and data; class count, names and frequencies are the annotation file's."""
+    """The mmengine config of a job's model and data; the classes are those of the annotation file."""
     path = Path("configs", job.configs, f"{job.model}.py")
     if not path.exists():
         raise UserError(
@@ -64,18 +65,19 @@ def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
     cfg.randomness = dict(seed=job.seed, deterministic=not torch.cuda.is_available())
     cfg.work_dir, cfg.experiment_name = str(work_dir), Path(work_dir).name
     classes = Classes(**cfg.classes)
-    hooks = cfg.setdefault("custom_hooks", [])
+    cfg.custom_hooks = list(cfg.get("custom_hooks", []))
     for name, settings in job.traits.items():
         trait = traits.load(name)
-        cfg.custom_imports.imports.extend(trait.imports)
+        for module in trait.imports:
+            import_module(module)
         trait.apply(cfg, classes, read(trait.Settings, settings, name))
     if job.augmenter:
         adapt = held_out(cfg, "adapt") if job.adapt_every is not None else None
-        hooks.append(
+        cfg.custom_hooks.append(
             dict(type="AdaptationHook", dataloader=adapt, every=job.adapt_every or None, signal=job.signal)
         )
         if job.augmenter.get("phase"):
-            hooks.append(dict(type="PhasesHook"))
+            cfg.custom_hooks.append(dict(type="PhasesHook"))
         # What is frozen, or bypassed by scores of another kind, gets no gradient.
         cfg.find_unused_parameters = method(job.augmenter).changes_scores
     return cfg
@@ -102,7 +104,7 @@ def part_of(data: str, part: str) -> dict:
 
 
 def held_out(cfg: Config, part: str) -> dict:
-    """The data loader of a part that is not trained on, ``adapt`` or ``val``, of a config of `model_config`."""
+    """The data loader of ``adapt`` or ``val``, of a config of `model_config`."""
     checked_annotations(Path(cfg.data), part)
     dataloader = copy.deepcopy(cfg.held_out_dataloader)
     dataloader.dataset.update(part_of(cfg.data, part))

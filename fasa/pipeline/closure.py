@@ -1,4 +1,4 @@
-"""What a stage imports, found in its notebook, its configs and the modules of `fasa`, and never typed by hand."""
+"""What a stage imports, found in its notebook, its configs and the modules of `fasa`."""
 
 import ast
 import hashlib
@@ -21,14 +21,14 @@ MACHINE = default_environment() | dict(extra="", python_version="3.11", python_f
 
 @cache
 def graph() -> grimp.ImportGraph:
-    """All imports between modules of this checkout, those inside functions among them, and of other packages."""
+    """All imports of modules of this checkout, those inside functions among them."""
     return grimp.build_graph(
         ROOT, include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
     )
 
 
 def imports(source: str) -> set[str]:
-    """The modules that Python source imports, and those of `fasa` that its strings name (``custom_imports``)."""
+    """The modules that source imports, and those of `fasa` that its strings name (``custom_imports``)."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -41,7 +41,7 @@ def imports(source: str) -> set[str]:
 
 
 def closure(roots: Iterable[str]) -> tuple[set[str], set[str]]:
-    """Modules of `fasa`, and packages of others, that importing `roots` brings in; what is neither is left out.
+    """Modules of `fasa`, and packages of others, that importing `roots` brings in.
 
     With a module comes the package it lies in, and with that all that it imports.
     """

@@ -1,6 +1,6 @@
 """``python -m fasa.pipeline.kernel``: ipykernel's kernel, made to die with the runner that launches it.
 
-After each cell it notes which modules of fasa have been imported: the runner holds them against the stage's job.
+After each cell it notes which modules of fasa have been imported: the runner compares them with the job.
 """
 
 import json

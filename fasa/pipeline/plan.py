@@ -1,7 +1,7 @@
 """Params and code become jobs: ``python -m fasa.pipeline.plan`` checks everything and writes ``build/``.
 
-Each stage of dvc.yaml depends on ``build/jobs/STAGE.json``: its settings, resolved, and the hashes of all that it imports. So
-a stage runs again when something changes that it uses, and only then.
+Each stage of dvc.yaml depends on ``build/jobs/STAGE.json``: its settings, resolved, and the hashes of all
+that it imports. So a stage runs again when something changes that it uses, and only then.
 
     plan                writes ``build/jobs`` and ``build/notebooks``
     plan --dry          says what it would write, stage by stage, and changes nothing

@@ -1,8 +1,8 @@
 """Run a stage's notebook: ``python -m fasa.pipeline.run``, under DVC, or with the name of a stage by hand.
 
-What runs, and with which settings, is in the stage's job (`fasa.pipeline.plan`): its notebook's cell tagged ``parameters``
-is followed by ``job``. The executed notebook is written only when all cells have run and nothing that the stage depends
-on was edited meanwhile.
+What runs, and with which settings, is in the stage's job (`fasa.pipeline.plan`): its notebook's cell tagged
+``parameters`` is followed by ``job``. The executed notebook is written only when all cells have run and
+nothing that the stage depends on was edited meanwhile.
 
 A notebook must have closed its files when its last cell ends: its kernel is killed then.
 """
@@ -38,9 +38,9 @@ def run(stage: str) -> None:
     """Execute the notebook of a stage with its job.
 
     Raises:
-        UserError: no such job, code that was edited since it was planned, a cell that failed, a module that the
-            job does not know, another run of the same stage, or an input that was edited during the run. The
-            executed notebook is then as it was.
+        UserError: no such job, code that was edited since it was planned, a cell that failed, a module that
+            the job does not know, another run of the same stage, or an input that was edited during the run.
+            The executed notebook is then as it was.
     """
     name = stage.rpartition(":")[2]  # of another file than dvc.yaml: tuning/dvc.yaml:candidate@...
     job = read_job(name)

@@ -7,9 +7,9 @@ from torch.testing import assert_close
 
 from fasa.classification.accuracy import ClassScores
 from fasa.classification.batches import Images, channel_moments, epoch_generator
+from fasa.classification.job import Row, Schedule
 from fasa.classification.learner import Learner, build_augmenter
 from fasa.classification.progress import Progress
-from fasa.classification.job import Row, Schedule
 from fasa.classification.training import adapt, train
 from fasa.errors import UserError
 

@@ -43,9 +43,6 @@ def test_every_kind_loads(tmp_path, monkeypatch):
         ({"kind": "digits", "ratio": float("inf")}, 0, r"data\.ratio is inf"),
         ({"kind": "cifar100", "archive": 3}, 0, r"data\.archive: Expected `str | null`, got `int`"),
         ({"kind": "cifar100", "adapt": 0}, 0, r"data\.adapt: Expected `int` >= 1"),
-        ({"kind": "digits"}, -1, r"data\.seed: Expected `int` >= 0"),
-        ({"kind": "digits"}, 2**32, r"data\.seed: Expected `int` <"),
-        ({"kind": "digits"}, 0.5, r"data\.seed: Expected `int`, got `float`"),
     ],
 )
 def test_what_is_not_understood_is_refused(section, seed, message):

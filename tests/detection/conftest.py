@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from jobs import job
 
 from fasa.detection.experiment import training_config
-from jobs import job
 
 ROOT = Path(__file__).parents[2]
 

@@ -21,9 +21,9 @@ from fasa.detection.adaptation import (
     class_precisions,
     instance_counts,
 )
+from fasa.detection.experiment import held_out
 from fasa.errors import UserError
 from fasa.evaluation import evaluate, read_ground_truth
-from fasa.detection.experiment import held_out
 
 FASA = dict(type="FASA", prob_scale=4)
 

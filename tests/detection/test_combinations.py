@@ -12,11 +12,11 @@ from mmengine.runner import Runner
 from torch.testing import assert_close
 
 from fasa.detection.adaptation import box_heads, instance_counts
+from fasa.detection.experiment import held_out
 from fasa.detection.head import AugmentedHead
 from fasa.detection.inference import detect, load_model
 from fasa.detection.training import save_model
 from fasa.errors import UserError
-from fasa.detection.experiment import held_out
 
 K = 6
 FASA = dict(type="FASA", prob_scale=1e6)  # every class that was seen is drawn

@@ -1,5 +1,6 @@
-from fasa.detection.cost import growth, variants
 from jobs import job
+
+from fasa.detection.cost import growth, variants
 
 
 def test_a_row_of_two_stages_is_measured_in_each():

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import torch
+from jobs import job
 from torch.testing import assert_close
 
 from fasa.detection.experiment import held_out, training_config
-from jobs import job
 
 ROWS = dict(
     fasa=dict(augmenter=dict(type="FASA", prob_scale=4), adapt_every=2, iterations=6),

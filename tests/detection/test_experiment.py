@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from msgspec.structs import replace
+from jobs import job
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.layers import NormedLinear
 from mmdet.registry import MODELS
@@ -13,6 +13,7 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 from mmengine.runner import Runner
+from msgspec.structs import replace
 
 from fasa.data.repeat_factors import repeat_factors
 from fasa.detection.adaptation import box_heads
@@ -27,7 +28,6 @@ from fasa.errors import UserError
 from fasa.job import Schedule
 from fasa.params import read_params
 from fasa.rows import compose
-from jobs import job
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,9 +6,9 @@ from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from fasa.detection.experiment import held_out
 from fasa.detection.inference import detect
 from fasa.evaluation import FIXED, OLD, Matcher, read_ground_truth
-from fasa.detection.experiment import held_out
 
 
 @pytest.fixture(params=[True, False], ids=["one mask a box", "a mask for each class"])

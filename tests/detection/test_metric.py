@@ -8,9 +8,9 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from pycocotools import mask as mask_utils
 
+from fasa.detection.experiment import held_out
 from fasa.errors import UserError
 from fasa.evaluation import PROTOCOLS, instruments
-from fasa.detection.experiment import held_out
 
 
 @pytest.fixture

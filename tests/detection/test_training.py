@@ -7,9 +7,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from fasa.detection.experiment import held_out
 from fasa.detection.training import save_model, train
 from fasa.errors import UserError
-from fasa.detection.experiment import held_out
 
 FASA = dict(type="FASA", prob_scale=4)
 

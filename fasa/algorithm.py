@@ -58,7 +58,8 @@ class FASA(Augmenter):
         seed: of the draws.
 
     Attributes (in the checkpoint, with those of `Augmenter`):
-        probability, class_loss: (K,) float32; class_loss, the last signal, is NaN where not measured yet.
+        probability: (K,) float32; 0 before `initialise`.
+        class_loss, measured: (K,) float32, the last signal of each class, and 1 where there is one.
         groups: (K,) int64, -1 for classes without a group.
         adaptations: () int64, passes so far.
     """
@@ -85,8 +86,9 @@ class FASA(Augmenter):
         self.initial, self.prob_scale, self.power = initial, prob_scale, power
         self.up, self.down, self.level, self.group = up, down, level, MeanShiftGroups(**(groups or {}))
         self.moments = ClassMoments(num_classes, width, momentum)
-        self.register_buffer("probability", torch.full((num_classes,), torch.nan))
-        self.register_buffer("class_loss", torch.full((num_classes,), torch.nan))
+        self.register_buffer("probability", torch.zeros(num_classes))
+        self.register_buffer("class_loss", torch.zeros(num_classes))
+        self.register_buffer("measured", torch.zeros(num_classes))
         self.register_buffer("groups", torch.full((num_classes,), UNGROUPED))
         self.register_buffer("adaptations", torch.tensor(0))
 
@@ -102,7 +104,8 @@ class FASA(Augmenter):
             self.probability.copy_(inverse_frequency(counts, self.prob_scale, self.power))
         else:
             self.probability.copy_(uniform(counts, self.prob_scale))
-        self.class_loss.fill_(torch.nan)
+        self.class_loss.zero_()
+        self.measured.zero_()
         self.groups.fill_(UNGROUPED)
         self.adaptations.zero_()
 
@@ -113,11 +116,10 @@ class FASA(Augmenter):
     @torch.no_grad()
     def virtual(self, z: Tensor, labels: Tensor, maps=None, head=None) -> Virtual:
         """Draw from the classes seen so far; what the batch holds has no part in it."""
-        if self.probability.isnan().any():
-            raise RuntimeError("FASA draws before it knows the class counts: call initialise(counts)")
+        self.require_counts()
         generator, device = self.generator(), self.probability.device
         chance = torch.rand(self.num_classes, device=device, generator=generator)
-        chosen = ((chance < self.probability) & self.moments.seen).nonzero().squeeze(1)
+        chosen = ((chance < self.probability) & (self.moments.seen > 0)).nonzero().squeeze(1)
         eps = torch.randn(len(chosen), self.width, device=device, generator=generator)
         features = self.moments.mean[chosen] + self.moments.var[chosen].sqrt() * eps
         return Virtual(features, chosen, torch.ones_like(eps[:, 0]))
@@ -130,21 +132,35 @@ class FASA(Augmenter):
         membership; a group without such a member keeps its probabilities.
         """
         signal = signal.to(self.class_loss)
+        known = signal.isfinite()
         self._regroup()
         groups = self.groups
         if self.level == "class":
             groups = torch.where(groups == UNGROUPED, groups, torch.arange(len(groups), device=groups.device))
         # Before the first draw losses fall by themselves: that says nothing about the probabilities.
-        both = ~(signal.isnan() | self.class_loss.isnan()) & (self.iteration > self.warmup)
+        both = known & (self.measured > 0) & (self.step > self.warmup)
         change = group_mean(signal, groups, both) - group_mean(self.class_loss, groups, both)
         self.probability.mul_(torch.where(change < 0, self.up, 1.0).where(~(change > 0), self.down))
         self.probability.clamp_(max=1.0)
-        self.class_loss.copy_(torch.where(signal.isnan(), self.class_loss, signal))
+        self.class_loss.copy_(torch.where(known, signal, self.class_loss))
+        self.measured.masked_fill_(known, 1)
         self.adaptations += 1
 
+    def record(self) -> dict[str, list | int]:
+        """Probability and group of each class, (K,) lists."""
+        return dict(probability=self.probability.tolist(), group=self.groups.tolist()) | super().record()
+
     def _regroup(self) -> None:
-        seen = self.moments.seen
+        seen = self.moments.seen > 0
         self.groups.fill_(UNGROUPED)
         if seen.any():
             ids = self.group(self.moments.mean[seen].cpu().numpy())
             self.groups[seen] = torch.as_tensor(ids, device=seen.device)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        loss = state_dict.get(prefix + "class_loss")
+        if loss is not None and prefix + "measured" not in state_dict:  # of before 0.2: NaN stood for it
+            state_dict[prefix + "measured"] = (~loss.isnan()).float()
+            for name in ("class_loss", "probability"):
+                state_dict[prefix + name] = state_dict[prefix + name].nan_to_num(0.0)
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -4,13 +4,17 @@ Shapes: N embeddings of a batch, P foreground ones, M virtual samples, D embeddi
 map, K foreground classes; background, where there is one, is label K.
 """
 
+import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+LARGEST = 1e15  # of an embedding's elements: sums of larger ones' squares overflow float32
+LOOK_EVERY = 100  # steps from one look at `skipped` to the next: a GPU has to stop for it
 
 
 class Virtual(NamedTuple):
@@ -21,13 +25,35 @@ class Virtual(NamedTuple):
     weights: Tensor  # (M,) float, >= 0
 
 
+class HostCopy:
+    """What the host knows of a buffer; the device is asked again only after something else has written it."""
+
+    def __init__(self):
+        self.buffer, self.version, self.value = None, -1, None
+
+    def get(self, buffer: Tensor, read: Callable[[Tensor], Any]) -> Any:
+        """``read(buffer)``, from memory where the buffer is as it was."""
+        if self.buffer is not buffer or self.version != buffer._version:
+            self.set(buffer, read(buffer))
+        return self.value
+
+    def set(self, buffer: Tensor, value: Any) -> None:
+        """Remember `value` of the buffer as it is now."""
+        self.buffer, self.version, self.value = buffer, buffer._version, value
+
+
 class Augmenter(nn.Module):
     """What a method may do to the classification branch; the default does nothing.
 
     A trainer calls `initialise` once, with the instance counts of the part trained on; in every training step
     `encode` on what enters the classifier, `logits` on what leaves it, `losses`, and the augmenter itself on
-    the foreground embeddings, which gives virtual samples; at test time `encode` and `logits`; and `adapt`
-    after every pass over held-out data. A method overrides what it needs: these, `observe` and `virtual`.
+    the embeddings, which gives virtual samples; at test time `encode` and `logits`; and `adapt` after every
+    pass over held-out data, then `record` for its history. Where there are stages, `frozen` says before a
+    step what it must not train. A method overrides what it needs: these, `observe` and `virtual`. Nothing
+    else of a method is the trainer's business.
+
+    Embeddings that are not finite, as mixed precision now and then gives, enter no method's state.
+    Buffers are numbers, never bool nor NaN, so that wrappers which average them (EMA, SWA) may.
 
     Args:
         num_classes: K, without background.
@@ -39,10 +65,13 @@ class Augmenter(nn.Module):
     Attributes (in the checkpoint):
         iteration: () int64, training steps so far.
         drawn: (K,) int64, the virtual samples of each class so far, on this rank.
+        skipped: () int64, the steps so far in which embeddings were left out, on this rank, see `usable`.
+        counts: (K,) int64, the instance counts; -1 before `initialise`.
     """
 
     needs_maps: bool = False  # whether `observe` and `virtual` look at the RoI maps
     changes_scores: bool = False  # whether a model needs the augmenter at test time too
+    phase: int = 0  # iterations of the first of two stages after the warm-up; 0: there are no stages
 
     def __init__(
         self, num_classes: int, width: int, loss_weight: float = 0.1, warmup: int = 0, seed: int = 0
@@ -52,6 +81,14 @@ class Augmenter(nn.Module):
         self.loss_weight, self.warmup, self.seed = loss_weight, warmup, seed
         self.register_buffer("iteration", torch.tensor(0))
         self.register_buffer("drawn", torch.zeros(num_classes, dtype=torch.int64))
+        self.register_buffer("skipped", torch.tensor(0))
+        self.register_buffer("counts", torch.full((num_classes,), -1))
+        self._step, self._counted, self._told = HostCopy(), HostCopy(), False
+
+    @property
+    def step(self) -> int:
+        """`iteration`, without a stop of the GPU."""
+        return self._step.get(self.iteration, Tensor.item)
 
     def initialise(self, counts: Tensor) -> None:
         """Take the instance counts, (K,), of the data trained on, and count iterations from 0.
@@ -61,8 +98,19 @@ class Augmenter(nn.Module):
         """
         if len(counts) != self.num_classes:
             raise ValueError(f"{type(self).__name__}: {len(counts)} counts for {self.num_classes} classes")
+        self.counts.copy_(torch.as_tensor(counts))
         self.iteration.zero_()
         self.drawn.zero_()
+        self.skipped.zero_()
+
+    def require_counts(self) -> None:
+        """Refuse to go on before `initialise`.
+
+        Raises:
+            RuntimeError: the class counts are not known.
+        """
+        if not self._counted.get(self.counts, lambda counts: bool((counts >= 0).all())):
+            raise RuntimeError(f"{type(self).__name__} needs the class counts: call initialise(counts)")
 
     def forward(
         self,
@@ -73,19 +121,47 @@ class Augmenter(nn.Module):
     ) -> Virtual:
         """One training step: observe, then make virtual samples unless it is too early.
 
+        `observe` and `virtual` get the P embeddings that are foreground and `usable`.
+
         Args:
-            z: (P, D), embeddings before `encode`, with their graph.
-            labels: (P,) int64 in [0, K).
-            maps: (P, C, H, W), the RoI maps that they come from, where `needs_maps`.
+            z: (N, D), embeddings before `encode`, with their graph.
+            labels: (N,) int64; what is not in [0, K) is background.
+            maps: (N, C, H, W), the RoI maps that they come from, where `needs_maps`.
             head: maps (M, C, H, W) -> scores (M, >= K), where `needs_maps`.
         """
+        step = self.step + 1
         self.iteration += 1
+        self._step.set(self.iteration, step)
+        maps = maps if self.needs_maps else None
+        foreground, usable = (labels >= 0) & (labels < self.num_classes), self.usable(z, maps)
+        self.skipped += (foreground & ~usable).any()
+        if step % LOOK_EVERY == 0:
+            self._tell_skipped()
+        rows = (foreground & usable).nonzero().squeeze(1)
+        z, labels, maps = z[rows], labels[rows], maps if maps is None else maps[rows]
         self.observe(z, labels, maps, head)
-        if self.iteration <= self.warmup:
+        if step <= self.warmup:
             return self.nothing(z)
         virtual = self.virtual(z, labels, maps, head)
         self.drawn.index_add_(0, virtual.labels, torch.ones_like(virtual.labels))
         return virtual
+
+    @staticmethod
+    def usable(z: Tensor, maps: Tensor | None = None) -> Tensor:
+        """Which embeddings, (N, D), and maps are finite and no larger than statistics can bear, (N,) bool."""
+        parts = [z.detach()] if maps is None else [z.detach(), maps.detach().flatten(1)]
+        return torch.stack([part.abs().amax(1).float() < LARGEST for part in parts]).all(0)
+
+    def _tell_skipped(self) -> int:
+        """The number of steps in which embeddings were left out; warns of it, once."""
+        if (skipped := self.skipped.item()) and not self._told:
+            self._told = True
+            warnings.warn(
+                f"{type(self).__name__}: embeddings were not finite in {skipped} of {self.step} steps and "
+                "have been left out; a few are normal in mixed precision",
+                stacklevel=3,
+            )
+        return skipped
 
     def encode(self, z: Tensor) -> Tensor:
         """What the classifier sees of all embeddings `z`, (N, D)."""
@@ -103,10 +179,10 @@ class Augmenter(nn.Module):
         return scores
 
     def observe(self, z: Tensor, labels: Tensor, maps=None, head=None) -> None:
-        """Update the method's state from a batch; arguments as `forward`'s."""
+        """Update the method's state from P embeddings of a batch; arguments else as `forward`'s."""
 
     def virtual(self, z: Tensor, labels: Tensor, maps=None, head=None) -> Virtual:
-        """Make virtual samples; arguments as `forward`'s."""
+        """Make virtual samples from P embeddings; arguments else as `forward`'s."""
         return self.nothing(z)
 
     def losses(self, z: Tensor, labels: Tensor, scores: Tensor) -> dict[str, Tensor]:
@@ -119,8 +195,21 @@ class Augmenter(nn.Module):
         """
         return {}
 
+    def frozen(self, step: int | None = None) -> str | None:
+        """What a step, counted from 1, must not train: ``"features"``, ``"classifier"`` or None.
+
+        Args:
+            step: None: the coming one.
+        """
+        return None
+
     def adapt(self, signal: Tensor) -> None:
         """Take a class signal, (K,): lower is better (a metric comes negated), NaN is not measured."""
+
+    def record(self) -> dict[str, list | int]:
+        """What there is to see after a pass, as plain data; `skipped` only where there is some."""
+        skipped = self._tell_skipped()
+        return dict(skipped=skipped) if skipped else {}
 
     @classmethod
     def adapts(cls) -> bool:
@@ -137,8 +226,16 @@ class Augmenter(nn.Module):
         Seeded anew from (seed, rank, iteration): a resumed run draws what an unbroken one would have.
         """
         rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-        seed = hash((self.seed, rank, self.iteration.item()))  # of integers: the same in every process
+        seed = hash((self.seed, rank, self.step))  # of integers: the same in every process
         return torch.Generator(self.drawn.device).manual_seed(seed % 2**63)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        if (
+            prefix + "iteration" in state_dict
+        ):  # of before 0.2, which trained with counts that it did not keep
+            state_dict.setdefault(prefix + "counts", torch.zeros_like(self.counts))
+            state_dict.setdefault(prefix + "skipped", torch.zeros_like(self.skipped))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def virtual_loss(logits: Tensor, virtual: Virtual) -> Tensor:

@@ -15,6 +15,29 @@ def all_reduce_sum(x: Tensor) -> Tensor:
     return x
 
 
+def class_counts(labels: Tensor, num_classes: int) -> Tensor:
+    """How often each class occurs, (K,) int64; unlike `bincount` without a stop of the GPU."""
+    return labels.new_zeros(num_classes).index_add_(0, labels, torch.ones_like(labels))
+
+
+def blend(running: Tensor, known: Tensor, classes: Tensor, value: Tensor, momentum: float) -> None:
+    """Move running statistics towards those of a batch, in place; the first observation is taken whole.
+
+    A row that is not finite, of what was not seen or overflowed, leaves its class alone.
+
+    Args:
+        running: (K, D).
+        known: (K,) float, 1 where a class has one; above 0 in averages of several models.
+        classes: (U,) int64, each once.
+        value: (U, D), of these classes.
+        momentum: weight of the batch.
+    """
+    old, finite = running[classes], value.isfinite().all(1)
+    weight = torch.where(known[classes] > 0, momentum, 1.0).to(value.dtype)[:, None]
+    running[classes] = torch.where(finite[:, None], (1 - weight) * old + weight * value, old)
+    known[classes] = known[classes].masked_fill(finite, 1)
+
+
 def batch_moments(z: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Mean and unbiased variance of each class present in the batches of all ranks together.
 
@@ -28,7 +51,7 @@ def batch_moments(z: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, 
     Returns:
         classes (U,) int64 ascending, n (U,), mean (U, D) and variance (U, D), NaN where n = 1.
     """
-    counts = all_reduce_sum(torch.bincount(labels, minlength=num_classes))
+    counts = all_reduce_sum(class_counts(labels, num_classes))
     classes = counts.nonzero().squeeze(1)
     n = counts[classes]
     row = torch.searchsorted(classes, labels)  # class -> its row among the U present ones
@@ -55,7 +78,8 @@ class ClassMoments(nn.Module):
     Attributes:
         mean: (K, D), 0 where never seen.
         var: (K, D), 0 where a class was never seen twice in one batch.
-        seen, spread: (K,) bool; the class has a mean, has a variance.
+        seen, spread: (K,) float32, 1 where the class has a mean, has a variance; not bool, which cannot be
+            averaged with a model's other buffers.
     """
 
     def __init__(self, num_classes: int, width: int, momentum: float = 0.1):
@@ -63,18 +87,12 @@ class ClassMoments(nn.Module):
         self.momentum = momentum
         self.register_buffer("mean", torch.zeros(num_classes, width))
         self.register_buffer("var", torch.zeros(num_classes, width))
-        self.register_buffer("seen", torch.zeros(num_classes, dtype=torch.bool))
-        self.register_buffer("spread", torch.zeros(num_classes, dtype=torch.bool))
+        self.register_buffer("seen", torch.zeros(num_classes))
+        self.register_buffer("spread", torch.zeros(num_classes))
 
     @torch.no_grad()
     def update(self, z: Tensor, labels: Tensor) -> None:
         """Take a batch: `z` (P, D) of any float type, `labels` (P,) in [0, K); P may be 0."""
-        classes, n, mean, var = batch_moments(z.detach().to(self.mean.dtype), labels, len(self.seen))
-        self._blend(self.mean, self.seen, classes, mean)
-        several = n > 1
-        self._blend(self.var, self.spread, classes[several], var[several])
-
-    def _blend(self, running: Tensor, known: Tensor, classes: Tensor, value: Tensor) -> None:
-        weight = torch.where(known[classes], self.momentum, 1.0).to(value.dtype)[:, None]
-        running[classes] = (1 - weight) * running[classes] + weight * value
-        known[classes] = True
+        classes, _, mean, var = batch_moments(z.detach().to(self.mean.dtype), labels, len(self.seen))
+        blend(self.mean, self.seen, classes, mean, self.momentum)
+        blend(self.var, self.spread, classes, var, self.momentum)

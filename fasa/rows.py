@@ -50,7 +50,7 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
     changes_scores = augmenter is not None and method(augmenter).changes_scores
     if changes_network and changes_scores:
         raise UserError(
-            f"params.yaml: {where}: {augmenter['type']} makes scores of its own, as does {', '.join(fragments)}"
+            f"params.yaml: {where}: {augmenter['type']} has scores of its own, as has {', '.join(fragments)}"
         )
     adapt_every = mine.adapt_every if mine.adapt_every is not None else adapting and adapting.adapt_every
     if adapt_every is not None and not method(augmenter).adapts():

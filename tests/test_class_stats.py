@@ -3,6 +3,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.testing import assert_close
 
+from fasa.algorithm import FASA
 from fasa.class_stats import ClassMoments, batch_moments
 
 K, D = 7, 3
@@ -44,6 +45,17 @@ def test_empty_batch_changes_nothing():
     assert all(torch.equal(before[name], value) for name, value in moments.state_dict().items())
 
 
+def test_what_is_not_finite_leaves_its_class_alone():
+    """Squares that overflow, as of embeddings that an augmenter has not looked at."""
+    moments = ClassMoments(2, 1, momentum=0.5)
+    moments.update(torch.tensor([[1.0], [3.0], [4.0], [8.0]]), torch.tensor([0, 0, 1, 1]))
+    before = {name: value.clone() for name, value in moments.state_dict().items()}
+    moments.update(torch.tensor([[2e38], [-2e38], [5.0], [5.0]]), torch.tensor([0, 0, 1, 1]))
+    assert moments.var[0] == before["var"][0] and moments.mean[0] == 1.0  # mean of 2 and 0
+    moments.update(torch.tensor([[torch.inf], [torch.nan]]), torch.tensor([0, 1]))
+    assert moments.mean.flatten().tolist() == [1.0, 5.5] and moments.var.flatten().tolist() == [2.0, 4.0]
+
+
 def test_no_gradient_into_the_bank():
     moments = ClassMoments(K, D)
     moments.update(torch.randn(20, D, requires_grad=True), torch.randint(0, K, (20,)))
@@ -64,6 +76,34 @@ def train_rank(rank: int, world: int, store: str, out: str) -> None:
         moments.update(*batches(rank, step))
     torch.save(moments.state_dict(), f"{out}/{rank}.pth")
     dist.destroy_process_group()
+
+
+def step_rank(rank: int, world: int, store: str, out: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+    augmenter = FASA(K, D).double()
+    augmenter.initialise(torch.ones(K))
+    for step in range(5):
+        z, labels = batches(rank, step)
+        if rank == 1:
+            z[step::4] = (torch.inf, torch.nan, -torch.inf, 1e30, torch.nan)[step]
+        augmenter(z, labels)
+    torch.save(augmenter.state_dict(), f"{out}/{rank}.pth")
+    dist.destroy_process_group()
+
+
+def test_an_overflow_on_one_rank_reaches_no_state(tmp_path):
+    mp.spawn(step_rank, (2, str(tmp_path / "store"), str(tmp_path)), nprocs=2)
+    ranks = [torch.load(tmp_path / f"{rank}.pth", weights_only=True) for rank in range(2)]
+    whole = ClassMoments(K, D).double()
+    for step in range(5):
+        (z, labels), (z1, labels1) = batches(0, step), batches(1, step)
+        kept = torch.ones(len(z1), dtype=torch.bool)
+        kept[step::4] = False
+        whole.update(torch.cat([z, z1[kept]]), torch.cat([labels, labels1[kept]]))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(ranks[0]["moments." + name], ranks[1]["moments." + name])
+        assert_close(ranks[0]["moments." + name], value)
+    assert [rank["skipped"].item() for rank in ranks] == [0, 4]  # once it had no embedding at all
 
 
 def test_ranks_agree_with_one_process_on_all_data(tmp_path):

@@ -157,7 +157,7 @@ MISTAKES = [
     (
         "rows.mask_rcnn.traits",
         ["seesaw", "angular"],
-        "rows.mask_rcnn: AngularTransfer makes scores of its own, as does seesaw",
+        "rows.mask_rcnn: AngularTransfer has scores of its own, as has seesaw",
     ),
     ("rows.mask_rcnn.traits", ["../x"], "rows.mask_rcnn.traits[...]: Expected `str` matching regex"),
     ("rows.mask_rcnn.adapt_every", 5, "rows.mask_rcnn: augmenter, adapt_every and signal change a trait"),

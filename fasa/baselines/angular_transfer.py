@@ -50,7 +50,6 @@ class AngularTransfer(Augmenter):
 
     Attributes (in the checkpoint, with those of `Augmenter`):
         angles.mean, angles.var: (K, 1) float32, radians and their squares.
-        counts: (K,) int64, -1 before `initialise`.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -79,12 +78,6 @@ class AngularTransfer(Augmenter):
             )
         self.scale, self.margin, self.background_margin, self.tail = scale, margin, background_margin, tail
         self.angles = ClassMoments(num_classes, 1, momentum)
-        self.register_buffer("counts", torch.full((num_classes,), -1))
-
-    def initialise(self, counts: Tensor) -> None:
-        """Take the instance counts, (K,), which say what is tail; the angular moments stay."""
-        super().initialise(counts)
-        self.counts.copy_(torch.as_tensor(counts))
 
     def logits(self, scores: Tensor, z: Tensor, weight: Tensor, labels: Tensor | None = None) -> Tensor:
         """The class scores, (N, >= K), float32 at least whatever the inputs are.
@@ -103,7 +96,8 @@ class AngularTransfer(Augmenter):
         own = angle.gather(1, labels[:, None])  # (N, 1)
         foreground = labels < self.num_classes
         if self.training:
-            self.angles.update(own[foreground], labels[foreground])
+            rows = (foreground & self.usable(z)).nonzero().squeeze(1)
+            self.angles.update(own[rows], labels[rows])
         margin = torch.full_like(own, self.margin)
         if not self.background_margin:
             margin = margin * foreground[:, None]
@@ -113,12 +107,11 @@ class AngularTransfer(Augmenter):
 
     def _alpha(self, labels: Tensor) -> Tensor:
         """The extra angle of each embedding, (N,)."""
-        if self.iteration < self.warmup:  # `forward` counts this step only afterwards
+        if self.step < self.warmup:  # `forward` counts this step only afterwards
             return self.angles.var.new_zeros(len(labels))
-        if (self.counts < 0).any():
-            raise RuntimeError("AngularTransfer needs the class counts: call initialise(counts)")
+        self.require_counts()
         tail, var = self.counts < self.tail, self.angles.var.squeeze(1)
-        head = ~tail & self.angles.spread
+        head = ~tail & (self.angles.spread > 0)
         var_head = (var * head).sum() / head.sum().clamp(min=1)  # 0, nothing to lend, without a head class
         std = F.pad((var_head - var).clamp(min=0).sqrt() * tail, (0, 1))  # (K + 1,): background's is 0
         eps = torch.randn(len(labels), dtype=var.dtype, device=var.device, generator=self.generator())

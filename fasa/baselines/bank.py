@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from fasa.class_stats import class_counts
+
 
 def one_of_each(labels: Tensor, num_classes: int, turn: Tensor | int) -> tuple[Tensor, Tensor]:
     """One sample of each class present: that number ``turn mod n`` of its n in the batch.
@@ -15,7 +17,7 @@ def one_of_each(labels: Tensor, num_classes: int, turn: Tensor | int) -> tuple[T
     Returns:
         classes (U,) int64 ascending, and rows (U,) int64 in [0, P).
     """
-    counts = torch.bincount(labels, minlength=num_classes)
+    counts = class_counts(labels, num_classes)
     classes = counts.nonzero().squeeze(1)
     n = counts[classes]
     by_class = labels.argsort(stable=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fasa.augmenter import Augmenter, Virtual
 from fasa.baselines.bank import Bank
-from fasa.class_stats import batch_moments
+from fasa.class_stats import batch_moments, blend
 
 
 def grad_cam(maps: Tensor, labels: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
@@ -72,9 +72,8 @@ class CAMMixing(Augmenter):
         seed: of partners and masks.
 
     Attributes (in the checkpoint, with those of `Augmenter`):
-        counts: (K,) int64, instances of the part trained on; -1 before `initialise`.
         confusion: (K, K) float32, row c the mean softmax, over foreground classes, of RoIs of class c; all
-            ranks together. seen: (K,) bool, which rows there are.
+            ranks together. seen: (K,) float32, 1 for the rows that there are.
         bank: the `Bank` of maps; each rank has its own.
         attempts, found: () int64, tail RoIs so far, and those with a RoI of a confusing class to mix with.
 
@@ -109,16 +108,14 @@ class CAMMixing(Augmenter):
         self.threshold_specific, self.threshold_generic = threshold_specific, threshold_generic
         self.confusing, self.samples, self.tail, self.momentum = confusing, samples, tail, momentum
         self.bank = Bank(num_classes, bank, map_shape)
-        self.register_buffer("counts", torch.full((num_classes,), -1))
         self.register_buffer("confusion", torch.zeros(num_classes, num_classes))
-        self.register_buffer("seen", torch.zeros(num_classes, dtype=torch.bool))
+        self.register_buffer("seen", torch.zeros(num_classes))
         self.register_buffer("attempts", torch.tensor(0))
         self.register_buffer("found", torch.tensor(0))
 
     def initialise(self, counts: Tensor) -> None:
         """Learn the tail classes and start counting; confusion and bank stay, as FASA's moments do."""
         super().initialise(counts)
-        self.counts.copy_(torch.as_tensor(counts))
         self.attempts.zero_()
         self.found.zero_()
 
@@ -132,16 +129,13 @@ class CAMMixing(Augmenter):
             scores = head(maps) if len(maps) else maps.new_zeros(0, self.num_classes)
         softmax = scores[:, : self.num_classes].softmax(1)
         classes, _, mean, _ = batch_moments(softmax, labels, self.num_classes)
-        new = torch.where(self.seen[classes], self.momentum, 1.0).to(mean.dtype)[:, None]
-        self.confusion[classes] = (1 - new) * self.confusion[classes] + new * mean
-        self.seen[classes] = True
+        blend(self.confusion, self.seen, classes, mean, self.momentum)
         self.bank.push(maps, labels, self.iteration)
 
     @torch.no_grad()
     def virtual(self, z: Tensor, labels: Tensor, maps=None, head=None) -> Virtual:
         """Mix every tail RoI with its partners, float32; the embeddings `z` themselves are not looked at."""
-        if (self.counts < 0).any():
-            raise RuntimeError("CAMMixing knows no tail before the class counts: call initialise(counts)")
+        self.require_counts()
         generator, maps = self.generator(), maps.to(self.confusion.dtype)
         pool, entries, classes = self._pool(maps, labels)
         tail = self.counts[labels] < self.tail

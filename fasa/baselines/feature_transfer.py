@@ -65,7 +65,6 @@ class FeatureTransfer(Augmenter):
         scatter: (D, D) float32, the covariance but for its scale.
         basis: (D, components) float32, Q; 0 in columns without variance.
         refreshed: () int64, the iteration of `basis`, -1 before the first.
-        counts: (K,) int64, -1 before `initialise`.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -104,12 +103,10 @@ class FeatureTransfer(Augmenter):
         self.register_buffer("scatter", torch.zeros(width, width))
         self.register_buffer("basis", torch.zeros(width, min(components, width)))
         self.register_buffer("refreshed", torch.tensor(-1))
-        self.register_buffer("counts", torch.full((num_classes,), -1))
 
     def initialise(self, counts: Tensor) -> None:
         """Take the instance counts, (K,), which say what is tail; class means and covariance stay."""
         super().initialise(counts)
-        self.counts.copy_(torch.as_tensor(counts))
         self.refreshed.fill_(-1)
 
     def frozen(self, step: int | None = None) -> str | None:
@@ -119,7 +116,7 @@ class FeatureTransfer(Augmenter):
             "features" in the first stage: what the embeddings come from (R, Dec and `fc_cls` learn);
             "classifier" after it: `fc_cls`. None in the warm-up, or where there are no stages.
         """
-        step = self.iteration.item() + 1 if step is None else step
+        step = self.step + 1 if step is None else step
         if self.phase == 0 or step <= self.warmup:
             return None
         return "features" if step <= self.warmup + self.phase else "classifier"
@@ -142,12 +139,11 @@ class FeatureTransfer(Augmenter):
     @torch.no_grad()
     def observe(self, z: Tensor, labels: Tensor, maps=None, head=None) -> None:
         """Update scatter and means with `z`, (P, D), of `labels`, (P,); float32 whatever `z` is."""
-        if (self.counts < 0).any():
-            raise RuntimeError("FeatureTransfer needs the class counts: call initialise(counts)")
+        self.require_counts()
         mean, momentum = self.moments.mean, self.covariance_momentum
         z = z.to(mean.dtype)
         # From the means before this batch: from its own, a lone sample would not deviate at all.
-        counted = ((self.counts >= self.tail) & self.moments.seen)[labels]
+        counted = ((self.counts >= self.tail) & (self.moments.seen > 0))[labels]
         deviation = (z - mean[labels]) * counted[:, None]
         with torch.autocast(z.device.type, enabled=False):
             squares = all_reduce_sum(deviation.T @ deviation)
@@ -159,8 +155,8 @@ class FeatureTransfer(Augmenter):
     @torch.no_grad()
     def virtual(self, z: Tensor, labels: Tensor, maps=None, head=None) -> Virtual:
         """One feature for each head embedding; none in the second stage, nor before anything deviated."""
-        step, mean = self.iteration.item(), self.moments.mean
-        tails = ((self.counts < self.tail) & self.moments.seen).nonzero().squeeze(1)
+        step, mean = self.step, self.moments.mean
+        tails = ((self.counts < self.tail) & (self.moments.seen > 0)).nonzero().squeeze(1)
         if not len(tails) or self.frozen(step) == "classifier" or not self._ready(step):
             return self.nothing(mean)
         head = self.counts[labels] >= self.tail

@@ -8,7 +8,7 @@ from sklearn.cluster import AffinityPropagation
 from torch import Tensor
 
 from fasa.algorithm import FASA
-from fasa.class_stats import ClassMoments, batch_moments
+from fasa.class_stats import ClassMoments, batch_moments, blend
 
 
 class ReleasedMoments(ClassMoments):
@@ -17,9 +17,9 @@ class ReleasedMoments(ClassMoments):
     @torch.no_grad()
     def update(self, z: Tensor, labels: Tensor) -> None:
         """Take a batch, as `ClassMoments.update`."""
-        classes, _, mean, var = batch_moments(z.detach().to(self.mean.dtype), labels, len(self.seen))
-        self._blend(self.mean, self.seen, classes, mean)
-        self._blend(self.var, self.spread, classes, var.nan_to_num(0.0))
+        classes, n, mean, var = batch_moments(z.detach().to(self.mean.dtype), labels, len(self.seen))
+        blend(self.mean, self.seen, classes, mean, self.momentum)
+        blend(self.var, self.spread, classes, var.masked_fill(n[:, None] == 1, 0.0), self.momentum)
 
 
 class ReleasedFASA(FASA):

@@ -91,9 +91,7 @@ class AugmentedHead:
         cls_score = augmenter.logits(cls_score, encoded, self.fc_cls.weight, labels)
         losses = super().loss(cls_score, bbox_pred, rois, labels, *args, **kwargs)
         losses |= augmenter.losses(z, labels, cls_score)
-        positive = (labels >= 0) & (labels < self.num_classes)
-        maps = maps if maps is None else maps[positive]
-        virtual = augmenter(z[positive], labels[positive], maps, self._score)
+        virtual = augmenter(z, labels, maps, self._score)
         # Plain cross-entropy: losses that count what they see must not count virtual samples.
         loss = virtual_loss(self._score(virtual.features, virtual.labels), virtual)
         losses["loss_virtual"] = augmenter.loss_weight * loss

@@ -1,16 +1,31 @@
 """The evaluator as an mmdet metric: ``val_evaluator = dict(type="FASALVISMetric", ann_file=...)``."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
-import pycocotools.mask
 from mmengine.evaluator import BaseMetric
+from mmengine.fileio import get_local_path
 from mmengine.registry import METRICS
 
+from fasa.detection.inference import encode_masks
 from fasa.errors import UserError
-from fasa.evaluation.inputs import Detections, read_ground_truth
+from fasa.evaluation.inputs import Detections, GroundTruth, read_ground_truth
 from fasa.evaluation.instruments import instruments
 from fasa.evaluation.protocols import OLD, PROTOCOLS
+
+
+TIDE = (None, "lvis", "stock")
+
+
+class _Category(msgspec.Struct):
+    name: Any = None
+
+
+class _Names(msgspec.Struct):
+    categories: list[_Category]
 
 
 @METRICS.register_module(force=True)
@@ -23,14 +38,17 @@ class FASALVISMetric(BaseMetric):
 
     Args:
         ann_file: LVIS v1 annotations of the data set evaluated.
-        iou_types: of "bbox" and "segm". The order of the file's categories is that of the model's labels.
+        iou_types: of "bbox" and "segm", both where neither this nor `metric` is given. The order of the file's
+            categories is that of the model's labels.
         protocols: of "old", "fixed" and "pool".
         tide: whether to say where AP50 was lost: "lvis", or "stock" as tidecv would; None: not.
+        metric: mmdet's name for `iou_types`, which its own configs set.
+        backend_args: how mmengine opens `ann_file`.
         collect_device, prefix: see mmengine's BaseMetric.
 
     Raises:
-        UserError: an unknown protocol or kind of IoU, or annotations of more or fewer classes than the
-            model's.
+        UserError: an unknown protocol, kind of IoU or reading of TIDE; with the first batch, annotations of
+            other classes or images than the model's, predictions without masks or that are not finite.
     """
 
     default_prefix = "lvis"
@@ -38,26 +56,37 @@ class FASALVISMetric(BaseMetric):
     def __init__(
         self,
         ann_file: str,
-        iou_types: Sequence[str] = ("bbox", "segm"),
+        iou_types: Sequence[str] | None = None,
         protocols: Sequence[str] = ("old",),
         tide: str | None = None,
+        metric: Sequence[str] | None = None,
+        backend_args: dict | None = None,
         collect_device: str = "cpu",
         prefix: str | None = None,
     ):
         super().__init__(collect_device, prefix)
+        iou_types = iou_types or metric or ("bbox", "segm")
         iou_types, protocols = ([one] if isinstance(one, str) else one for one in (iou_types, protocols))
         if unknown := set(protocols) - PROTOCOLS.keys():
             raise UserError(f"FASALVISMetric: no protocol {min(unknown)!r}; known: {', '.join(PROTOCOLS)}")
-        self.gt = {kind: read_ground_truth(ann_file, kind) for kind in iou_types}
+        if tide not in TIDE:
+            raise UserError(f"FASALVISMetric: tide is {tide!r}; known: {', '.join(map(str, TIDE))}")
+        with get_local_path(ann_file, backend_args=backend_args) as path:
+            self.gt = {kind: read_ground_truth(path, kind) for kind in iou_types}
+            # Read above, and found to be right but for names, which no number hangs on.
+            categories = msgspec.json.decode(Path(path).read_bytes(), type=_Names).categories
+        gt = self.gt[iou_types[0]]
+        self.sizes = dict(zip(gt.image_ids.tolist(), gt.sizes.tolist(), strict=True))
+        self.names, self.compared = [category.name for category in categories], False
         self.protocols, self.tide = [PROTOCOLS[name] for name in protocols], tide
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep what the metric needs of a batch's predictions; masks as run-lengths."""
-        for gt in self.gt.values():
-            if len(classes := self.dataset_meta["classes"]) != len(gt.listed):
-                raise UserError(f"{gt.name}: {len(gt.listed)} categories for {len(classes)} classes")
+        gt = next(iter(self.gt.values()))
+        self._compare_classes(gt.name)
         for sample in data_samples:
             found = sample["pred_instances"]
+            self._check(gt, sample["img_id"], found)
             box = found["bboxes"].cpu().double().numpy()
             box[:, 2:] -= box[:, :2]
             one = dict(
@@ -69,10 +98,44 @@ class FASALVISMetric(BaseMetric):
             if "segm" in self.gt:
                 masks = found["masks"]
                 if not isinstance(masks, list):  # a test model may have encoded them
-                    pixels = masks.cpu().numpy().transpose(1, 2, 0)
-                    masks = pycocotools.mask.encode(np.asfortranarray(pixels, np.uint8))
+                    masks = encode_masks(masks)
                 one["segm"] = [code["counts"] for code in masks]
             self.results.append(one)
+
+    def _compare_classes(self, file: str) -> None:
+        """Labels count the file's categories: the model's classes must be these, where they are known."""
+        classes = (self.dataset_meta or {}).get("classes")
+        if classes is not None and not self.compared:
+            if len(classes) != len(self.names):
+                raise UserError(f"{file}: {len(self.names)} categories for {len(classes)} classes")
+            for place, name in enumerate(classes):  # a name that is not there at all may be a spelling
+                if name != self.names[place] and name in self.names:
+                    raise UserError(
+                        f"{file}: category {place} is {self.names[place]!r}, the model's class {place} is "
+                        f"{name!r}: the order differs; train and judge on files of one order"
+                    )
+        self.compared = True
+
+    def _check(self, gt: GroundTruth, image: int, found: dict) -> None:
+        """Refuse predictions that cannot be evaluated, with the first batch, not after the last."""
+        if image not in self.sizes:
+            raise UserError(f"{gt.name}: no image {image}; ann_file must be that of the data set evaluated")
+        if len(labels := found["labels"]) and not 0 <= labels.min() <= labels.max() < len(self.names):
+            raise UserError(
+                f"{gt.name}: label {int(labels.max())}, but {len(self.names)} categories; "
+                "num_classes of the head must be their number"
+            )
+        for name in ("scores", "bboxes"):
+            if not found[name].isfinite().all():
+                raise UserError(f"{name} of image {image} are not finite: has training diverged?")
+        if "segm" not in self.gt:
+            return
+        if "masks" not in found:
+            raise UserError('FASALVISMetric: no masks in the predictions; set iou_types="bbox"')
+        if len(masks := found["masks"]):
+            size = list(masks[0]["size"] if isinstance(masks, list) else masks.shape[1:])
+            if size != self.sizes[image]:
+                raise UserError(f"masks of image {image} are {size}, in {gt.name} it is {self.sizes[image]}")
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Evaluate what all ranks found; without the means over no class at all."""

@@ -22,12 +22,13 @@ class ProgressHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Start the clock."""
-        self.start, self.first = time.perf_counter(), runner.iter
+        self.start, self.iterations = time.perf_counter(), 0
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Print when it is time."""
         done = runner.iter + 1
-        self.seconds = (time.perf_counter() - self.start) / (done - self.first)
+        self.iterations += 1
+        self.seconds = (time.perf_counter() - self.start) / self.iterations
         if done % self.every == 0 or done == runner.max_iters:
             left = time.strftime("%H:%M:%S", time.gmtime(self.seconds * (runner.max_iters - done)))
             losses = "  ".join(

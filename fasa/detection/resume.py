@@ -1,20 +1,66 @@
 """Interrupted training goes on as if it had not been interrupted."""
 
 import os
+import pickle
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from mmdet.registry import HOOKS
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.model import is_model_wrapper
+from mmengine.optim import AmpOptimWrapper
+from mmengine.runner import IterBasedTrainLoop, Runner, find_latest_checkpoint
+from torch import Tensor, nn
 
 from fasa.errors import UserError
+from fasa.files import readable_errors, replacing
 
 LAST = "last.pth"
+AUGMENTER = ".augmenter."
+LOOK_EVERY = 20  # iterations between looks at the losses on a GPU, which has to stop for it
+OVERFLOWS = 20  # iterations in a row without a finite loss that a loss scaler may take to find its scale
+
+
+def read_checkpoint(path: str | Path) -> dict:
+    """A checkpoint of plain data, on the CPU.
+
+    Raises:
+        UserError: there is none, it is cut off, or it holds what torch does not load without trusting it.
+    """
+    with readable_errors(path), open(path, "rb") as file:
+        try:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            foreign = "Unsupported global" in str(error)
+            reason = "holds more than plain data" if foreign else "cut off or no checkpoint"
+            raise UserError(f"{path}: {reason}; delete it to start anew, or name another") from None
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise UserError(f"{path}: holds no state_dict; name a checkpoint of a training run")
+    return checkpoint
+
+
+def check_model(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
+    """Refuse the state of another model; what augmenters keep may be missing or more, never of another shape.
+
+    Raises:
+        UserError: names the first difference.
+    """
+    mine = model.state_dict()
+    for key in [*mine, *state]:
+        ours, theirs = mine.get(key), state.get(key)
+        if ours is not None and theirs is not None and ours.shape != theirs.shape:
+            shapes = f"{key} is {tuple(theirs.shape)} there, {tuple(ours.shape)} here"
+            raise UserError(f"{path} is of another model: {shapes}; classes or widths differ")
+    wrong = [key for key in mine.keys() ^ state.keys() if AUGMENTER not in key]
+    if wrong:
+        raise UserError(
+            f"{path} is of another model: {min(wrong)} and {len(wrong) - 1} more are in one of them only"
+        )
 
 
 def rng_state() -> dict:
@@ -61,46 +107,185 @@ class Rewound:
 class ExactResumeHook(Hook):
     """Saves ``last.pth`` in the work directory, from which a killed run goes on.
 
-    Bit for bit on CPU in one process. Of several, only the first one's random state is kept: they start anew.
+    Bit for bit on CPU, in loops by iterations and by epochs, there in the middle of an epoch too: its batches
+    are loaded again up to where the run was. That takes the same number of ranks and of batches in an epoch,
+    a seed in the config (``randomness=dict(seed=0)``) and workers that do not outlive an epoch
+    (``persistent_workers=False``) or that draw nothing. Where it cannot be, a warning says what differs. Of
+    several ranks ``last.pth`` has all the random states, mmengine's own checkpoints have the first one's.
 
     mmengine's own checkpoints hold objects that ``torch.load(weights_only=True)`` refuses, and no random
-    state. This one holds tensors and plain data only, and is written beside and renamed.
+    state. With this hook they, too, are tensors and plain data. ``last.pth`` is written beside and renamed;
+    ``resume=True`` without ``load_from`` takes what was written last.
 
     Args:
         every: iterations between saves.
+
+    Raises:
+        UserError: the checkpoint to resume from is cut off or of another model, or a loss is not a number.
     """
 
     # After every other hook of the same iteration, an adaptation among them.
     priority = "LOWEST"
 
     def __init__(self, every: int = 100):
-        self.every, self.rng = every, None
+        self.every = every
+        self.resumed: dict | None = None  # what the checkpoint says of the run that wrote it
+        self.ranks: list[dict] | None = None  # random states of all ranks, where they have been gathered
+        self.rng: dict | None = None  # to set once the first epoch begins
+        self.unseen: list[tuple[int, dict[str, Tensor]]] = []  # losses that nobody has looked at
+        self.overflows = 0
+
+    def before_run(self, runner: Runner) -> None:
+        """Look at the checkpoint to resume from before mmengine does, which takes of it what fits."""
+        path = runner._resume and (runner._load_from or find_latest_checkpoint(runner.work_dir))
+        if path and "://" not in str(path):
+            checkpoint = read_checkpoint(path)
+            if not {"epoch", "iter"} <= checkpoint.get("meta", {}).keys():
+                raise UserError(f"{path}: holds weights alone, nothing to resume from; set resume=False")
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            check_model(model, checkpoint["state_dict"], path)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Replace the message hub, which only feeds log lines, by an empty one; add random states."""
+        """Replace the message hub, which only feeds log lines, by an empty one; add what resuming needs."""
         checkpoint["message_hub"] = dict(log_scalars={}, runtime_info={}, resumed_keys={})
-        checkpoint["rng"] = rng_state()
+        checkpoint["rng"] = list(self.ranks or [rng_state()])
+        checkpoint["loader"] = dict(batches=len(runner.train_dataloader), seed=sampler_seed(runner))
+        if accumulating(runner) and get_world_size() == 1:
+            gradients = ((name, one.grad) for name, one in runner.model.named_parameters())
+            checkpoint["gradients"] = {name: grad.cpu() for name, grad in gradients if grad is not None}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the random states until the data loader has been advanced."""
-        self.rng = checkpoint.get("rng")
+        """Keep what is needed once the data loader is there."""
+        self.resumed = {key: checkpoint.get(key) for key in ("rng", "loader", "gradients")}
 
     def before_train(self, runner: Runner) -> None:
-        """Have a resumed run set them; one that starts from a checkpoint's weights alone has its own."""
-        if self.rng is not None and runner.iter > 0 and get_world_size() == 1:
-            loop = runner.train_loop
-            loop.dataloader_iterator = Rewound(loop.dataloader_iterator, runner.iter, self.rng)
+        """Take up the data where the run was; one that starts from weights alone has its own."""
+        resumed, self.resumed = self.resumed, None
+        if resumed is None or runner.iter == 0:
+            return
+        states, loader, loop = resumed["rng"], resumed["loader"] or {}, runner.train_loop
+        states = [states] if isinstance(states, dict) else states or []
+        self.rng = states[get_rank()] if len(states) == get_world_size() else None
+        inexact = [] if self.rng else ["random states, which the checkpoint does not have of each rank"]
+        data, by_epoch = loop.dataloader, not isinstance(loop, IterBasedTrainLoop)
+        if loader.get("seed", seed := sampler_seed(runner)) != seed:
+            sampler(runner).seed = loader["seed"]
+            if data.num_workers:
+                inexact.append("what data loader workers draw; set randomness=dict(seed=...)")
+        elif by_epoch and data.num_workers and data.persistent_workers:
+            inexact.append("what data loader workers draw; set persistent_workers=False")
+        if accumulating(runner):
+            if resumed["gradients"] is None:
+                inexact.append("the gradients accumulated so far")
+            for name, grad in (resumed["gradients"] or {}).items():
+                parameter = runner.model.get_parameter(name)
+                parameter.grad = grad.to(parameter.device)
+        if by_epoch:
+            inexact += self.enter_epoch(runner, loader.get("batches", len(data)))
+        elif self.rng:
+            loop.dataloader_iterator = Rewound(loop.dataloader_iterator, loop.iter, self.rng)
+            self.rng = None
+        if inexact:
+            runner.logger.warning(f"resumed, but not exactly: anew are {', and '.join(inexact)}")
+
+    def enter_epoch(self, runner: Runner, batches: int) -> list[str]:
+        """Have a loop by epochs skip the batches that were trained on; returns what is not exact.
+
+        Args:
+            batches: of an epoch of the run that is resumed.
+        """
+        loop = runner.train_loop
+        done = loop.iter - loop.epoch * batches
+        if done == 0:
+            return []  # between two epochs: `before_train_epoch` sets the random states
+        if batches != len(loop.dataloader) or not 0 < done <= batches:
+            loop._iter = loop.epoch * len(loop.dataloader)
+            runner.optim_wrapper.initialize_count_status(runner.model, loop.iter, loop.max_iters)
+            return [
+                f"epoch {loop.epoch + 1} from its start, of {len(loop.dataloader)} batches, not {batches}"
+            ]
+        run_iter, rng, self.rng = loop.run_iter, self.rng, None
+
+        def skip(batch_idx: int, data_batch) -> None:
+            if batch_idx + 1 == done:
+                if rng:
+                    set_rng_state(rng)  # before the next batch is loaded
+                loop.run_iter = run_iter
+
+        loop.run_iter = skip
+        return []
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Set the random states of a run that was resumed between two epochs."""
+        if self.rng:
+            set_rng_state(self.rng)
         self.rng = None
+
+    def before_val(self, runner: Runner) -> None:
+        """A resumed run does not validate again: validation must leave the random states alone."""
+        self.before_validation = rng_state()
+
+    def after_val(self, runner: Runner) -> None:
+        """Put them back."""
+        set_rng_state(self.before_validation)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Save, and refuse to go on from a loss that is not a number."""
-        for name, value in (outputs or {}).items():
-            if "loss" in name and not torch.isfinite(value).all():
+        losses = {name: value.detach() for name, value in (outputs or {}).items() if "loss" in name}
+        self.unseen.append((runner.iter + 1, losses))
+        due = self.every_n_train_iters(runner, self.every)
+        if due or len(self.unseen) == LOOK_EVERY or all(one.device.type == "cpu" for one in losses.values()):
+            self.look(isinstance(runner.optim_wrapper, AmpOptimWrapper))
+        if due:
+            self.save(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Look at the last losses."""
+        self.look(isinstance(runner.optim_wrapper, AmpOptimWrapper))
+
+    def look(self, scaled: bool) -> None:
+        """Look at the losses so far; with a loss scaler, which skips such steps, some may overflow."""
+        for iteration, losses in self.unseen:
+            bad = [name for name, value in losses.items() if not torch.isfinite(value).all()]
+            self.overflows = self.overflows + 1 if bad else 0
+            if self.overflows > (OVERFLOWS if scaled else 0):
                 raise UserError(
-                    f"{name} is {value.item()} at iteration {runner.iter + 1}: lower the learning rate "
+                    f"{bad[0]} is {losses[bad[0]].item()} at iteration {iteration}: lower the learning rate "
                     "(lr in params.yaml)"
                 )
-        if self.every_n_train_iters(runner, self.every):
-            runner.save_checkpoint(runner.work_dir, LAST + ".new", by_epoch=False)
-            if is_main_process():
-                os.replace(Path(runner.work_dir, LAST + ".new"), Path(runner.work_dir, LAST))
+        self.unseen = []
+
+    def save(self, runner: Runner) -> None:
+        """Write ``last.pth``, with the random states of all ranks, and name it as the latest checkpoint.
+
+        Not after a step that overflowed: its weights may be no numbers.
+        """
+        self.ranks, overflows = [rng_state()], [self.overflows]
+        if get_world_size() > 1:
+            gathered = [None] * get_world_size()
+            dist.all_gather_object(gathered, (self.ranks[0], self.overflows))
+            self.ranks, overflows = zip(*gathered, strict=True)
+        if is_main_process() and not any(overflows):
+            path = Path(runner.work_dir, LAST).absolute()
+            with replacing(path) as file:  # mmengine opens it once more, by its name
+                runner.save_checkpoint(*os.path.split(file.name), by_epoch=False)
+            with replacing(path.with_name("last_checkpoint"), "w") as file:
+                file.write(str(path))
+        self.ranks = None
+
+
+def accumulating(runner: Runner) -> bool:
+    """Whether gradients of some iterations wait for those of others."""
+    optimizer = runner.optim_wrapper
+    return bool(getattr(optimizer, "_inner_count", 0) % getattr(optimizer, "_accumulative_counts", 1))
+
+
+def sampler(runner: Runner):
+    """What deals out the training data's indices."""
+    loader = runner.train_dataloader
+    return loader.sampler if hasattr(loader.sampler, "seed") else loader.batch_sampler.sampler
+
+
+def sampler_seed(runner: Runner) -> int | None:
+    """The seed of the order of the training data; None where it has none."""
+    return getattr(sampler(runner), "seed", None)

@@ -10,10 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from fasa.detection.resume import LAST
-from fasa.errors import UserError
-
-AUGMENTER = ".augmenter."
+from fasa.detection.resume import AUGMENTER, LAST, check_model, read_checkpoint
 
 
 class Branch(Hook):
@@ -33,7 +30,7 @@ class Branch(Hook):
         """Load, unless this run is resumed."""
         if runner.iter > 0:
             return
-        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        state = read_checkpoint(self.checkpoint)["state_dict"]
         mine = runner.model.state_dict()
         kept = {
             key: value

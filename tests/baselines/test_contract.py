@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.testing import assert_close
 
 import fasa.baselines
@@ -37,7 +38,6 @@ METHODS = {
 }
 MAKE_NOTHING = {"AngularTransfer"}  # it changes scores alone
 STATELESS = {"MoEx", "MoEx-map"}
-NOT_MEASURED = "class_loss"  # the one buffer that is NaN on purpose
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -99,8 +99,8 @@ class Trainer(nn.Module):
                     parameter -= 0.05 * parameter.grad
         for key, value in augmenter.named_buffers():
             assert not value.requires_grad and value.grad_fn is None, key
-            assert value.device == maps.device and value.dtype in (torch.float32, torch.int64, torch.bool)
-            assert value.isfinite().all() or key == NOT_MEASURED, key
+            assert value.device == maps.device and value.dtype in (torch.float32, torch.int64)
+            assert value.isfinite().all(), key
         assert torch.equal(random, torch.get_rng_state())
 
 
@@ -205,6 +205,114 @@ def test_state_dict_holds_everything_and_resume_is_exact(name):
         assert_close(value, second.state_dict()[key], rtol=0, atol=0, equal_nan=True)
 
 
+def with_bad_rows(maps: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The batch with rows in between that overflowed, and which rows these are."""
+    maps, labels = (torch.cat([part[:20], part[20:25], part[20:]]) for part in (maps, labels))
+    bad = torch.zeros(len(labels), dtype=torch.bool)
+    bad[20:25] = True
+    maps[20, 0, 0, 0], maps[21, 1, 2, 2], maps[22], maps[23] = math.inf, math.nan, -math.inf, 1e30
+    maps[24] = math.nan
+    labels[20:25] = torch.tensor([0, 4, 4, 5, 0])
+    return maps, labels, bad
+
+
+@every_method
+def test_embeddings_that_are_not_finite_leave_no_trace(name):
+    """The steps are those of a twin that never met the rows, in all but the count of them."""
+    trainer, twin = run(name, steps=2), run(name, steps=2)
+    for seed in range(2, 6):
+        maps, labels, bad = with_bad_rows(*batch(seed))
+        made = []
+        for one, x, y in ((trainer, maps, labels), (twin, maps[~bad], labels[~bad])):
+            z = one.shared(x.flatten(1)).relu()
+            one.score(z, y)
+            made.append(one.augmenter(z, y, x, one.score))
+        assert same([x.detach() for x in made[0]], [x.detach() for x in made[1]])
+        loss = virtual_loss(trainer.score(made[0].features, made[0].labels), made[0])
+        assert loss.isfinite()
+    for key, value in trainer.augmenter.named_buffers():
+        if key != "skipped":
+            assert torch.equal(value, twin.augmenter.get_buffer(key)), key
+    assert trainer.augmenter.skipped == 4 and twin.augmenter.skipped == 0
+    with pytest.warns(UserWarning, match="not finite in 4 of 6 steps and have been left out"):
+        assert trainer.augmenter.record()["skipped"] == 4
+    trainer.augmenter.adapt(torch.full((K,), math.inf))
+    trainer.augmenter.adapt(torch.rand(K))
+    trainer.step(*batch(7))
+
+
+@every_method
+def test_background_has_no_part(name):
+    """With background among the rows, or without, the same."""
+    one, two = Trainer(name), Trainer(name)
+    for seed in range(3):
+        maps, labels = batch(seed)
+        z, positive = one.shared(maps.flatten(1)).relu().detach(), labels < K
+        a = one.augmenter(z, labels, maps, one.score)
+        b = two.augmenter(z[positive], labels[positive], maps[positive], two.score)
+        assert same([x.detach() for x in a], [x.detach() for x in b])
+    for key, value in one.augmenter.named_buffers():
+        assert torch.equal(value, two.augmenter.get_buffer(key)), key
+
+
+@every_method
+@pytest.mark.parametrize(
+    "settings", [dict(), dict(multi_avg_fn=get_ema_multi_avg_fn(0.9))], ids=["SWA", "EMA"]
+)
+def test_an_averaged_model_holds_the_averages(name, settings):
+    trainer = Trainer(name, start=False)
+    averaged = AveragedModel(trainer, use_buffers=True, **settings)
+    averaged.update_parameters(trainer)  # before anything is known
+    trainer.augmenter.initialise(COUNTS)
+    seen = [{key: value.clone() for key, value in trainer.named_buffers()}]
+    for seed in range(4):
+        trainer.step(*batch(seed))
+        trainer.augmenter.adapt(torch.rand(K))
+        averaged.update_parameters(trainer)
+        seen.append({key: value.clone() for key, value in trainer.named_buffers()})
+    start = Trainer(name, start=False)
+    for key, value in averaged.module.named_buffers():
+        assert value.isfinite().all() and value.dtype != torch.bool, key
+        if value.is_floating_point():
+            steps = [start.get_buffer(key), *(one[key] for one in seen[1:])]
+            weights = [0.9**4, *(0.1 * 0.9**i for i in (3, 2, 1, 0))] if settings else [0.2] * 5
+            assert_close(value, sum(w * x for w, x in zip(weights, steps, strict=True)), rtol=1e-4, atol=1e-6)
+    averaged.module.step(*batch(9))
+
+
+OLD_FORMAT = ("counts", "skipped", "measured")  # what checkpoints of before 0.2 lack
+
+
+@pytest.mark.parametrize(
+    "name", ["FASA", "ReleasedFASA", "SMOTE", "MoEx", "AngularTransfer", "FeatureTransfer"]
+)
+def test_checkpoints_of_the_old_format_load(name):
+    whole, first = Trainer(name), Trainer(name)
+    signal = torch.rand(K)
+    signal[3] = math.nan
+    for seed in range(3):
+        whole.step(*batch(seed)), first.step(*batch(seed))
+    whole.augmenter.adapt(signal), first.augmenter.adapt(signal)
+    state = {}
+    for key, value in first.state_dict().items():
+        last = key.rpartition(".")[2]
+        if last in ("seen", "spread"):
+            value = value.bool()
+        if last == "class_loss":
+            value = value.masked_fill(first.augmenter.measured == 0, math.nan)
+        if last not in OLD_FORMAT or last == "counts" and name in ("AngularTransfer", "FeatureTransfer"):
+            state[key] = value
+    second = Trainer(name, start=False)
+    second.load_state_dict(state, strict=True)
+    for seed in range(3, 6):
+        whole.step(*batch(seed)), second.step(*batch(seed))
+        whole.augmenter.adapt(signal / seed), second.augmenter.adapt(signal / seed)
+    assert same(whole.trace[-len(second.trace) :], second.trace)
+    for key, value in whole.augmenter.named_buffers():
+        if key != "counts":
+            assert torch.equal(value, second.augmenter.get_buffer(key)), key
+
+
 @every_method
 def test_seed_decides_the_draws(name):
     one, again, other = run(name, seed=1), run(name, seed=1), run(name, seed=2)
@@ -236,9 +344,7 @@ def test_nothing_is_drawn_during_warmup_and_state_is_gathered(name):
         states.append([trainer.augmenter.get_buffer(key).clone() for key in names])
     assert drawn[:3] == [0, 0, 0] and (drawn[4] > 0) == (name not in MAKE_NOTHING)
     assert trainer.augmenter.iteration == 5
-    changed = any(
-        not torch.equal(a, b) for a, b in zip(states[0], states[2], strict=True) if not a.isnan().any()
-    )
+    changed = any(not torch.equal(a, b) for a, b in zip(states[0], states[2], strict=True))
     assert changed == (name not in STATELESS)
 
 

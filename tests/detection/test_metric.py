@@ -1,9 +1,12 @@
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmdet.registry import METRICS, MODELS
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from pycocotools import mask as mask_utils
@@ -11,6 +14,9 @@ from pycocotools import mask as mask_utils
 from fasa.detection.experiment import held_out
 from fasa.errors import UserError
 from fasa.evaluation import PROTOCOLS, instruments
+
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -96,3 +102,90 @@ def test_wrong_settings_are_refused(tiny_glyphs):
     metric.dataset_meta = dict(classes=("one",))
     with pytest.raises(UserError, match="val.json: 6 categories for 1 classes"):
         metric.process(None, [])
+
+
+def predictions(**changes):
+    """Two boxes in image 1, without masks."""
+    boxes = torch.tensor([[0.0, 0, 9, 9], [1, 1, 8, 8]])
+    found = dict(bboxes=boxes, scores=torch.tensor([0.5, 0.4]), labels=torch.tensor([0, 1]))
+    return [dict(img_id=changes.pop("img_id", 1), pred_instances=found | changes)]
+
+
+def names(tiny_glyphs):
+    content = json.loads((tiny_glyphs / "annotations" / "val.json").read_text())
+    return [category["name"] for category in content["categories"]]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(), 'no masks in the predictions; set iou_types="bbox"'),
+        (dict(labels=torch.tensor([0, 7])), "val.json: label 7, but 6 categories; num_classes of the head"),
+        (dict(labels=torch.tensor([0, -1])), "but 6 categories"),
+        (dict(scores=torch.tensor([0.5, torch.nan])), "scores of image 1 are not finite"),
+        (dict(bboxes=torch.full((2, 4), torch.inf)), "bboxes of image 1 are not finite"),
+        (dict(img_id=99), "val.json: no image 99; ann_file must be that of the data set"),
+        (dict(masks=torch.zeros(2, 9, 8)), r"masks of image 1 are \[9, 8\], in .*val.json it is \[64, 64\]"),
+        (dict(masks=[dict(size=[9, 8], counts=b"")] * 2), r"masks of image 1 are \[9, 8\]"),
+    ],
+)
+def test_predictions_that_do_not_fit_are_refused_with_the_first_batch(tiny_glyphs, changes, message):
+    metric = METRICS.build(dict(type="FASALVISMetric", ann_file=str(tiny_glyphs / "annotations/val.json")))
+    metric.dataset_meta = dict(classes=tuple("abcdef"))
+    with pytest.raises(UserError, match=message) as info:
+        metric.process(None, predictions(**changes))
+    assert "\n" not in str(info.value)
+
+
+def test_a_model_without_masks_is_judged_by_its_boxes(tiny_glyphs):
+    annotations = str(tiny_glyphs / "annotations" / "val.json")
+    for settings in (dict(iou_types="bbox"), dict(metric="bbox"), dict(iou_types=["bbox"], metric=["segm"])):
+        metric = METRICS.build(dict(type="FASALVISMetric", ann_file=annotations) | settings)
+        metric.process(None, predictions())  # nobody said what the classes are
+        assert {key.partition("_")[0] for key in metric.evaluate(size=1)} == {"lvis/bbox"}
+
+
+def test_classes_in_another_order_are_refused(tiny_glyphs):
+    annotations, classes = str(tiny_glyphs / "annotations" / "val.json"), names(tiny_glyphs)
+    for given, fits in (
+        (classes, True),
+        (["speler", *classes[1:]], True),  # as one of mmdet's names is spelt otherwise than LVIS's
+        ([classes[1], classes[0], *classes[2:]], False),
+        (sorted(classes, reverse=True), False),
+    ):
+        metric = METRICS.build(dict(type="FASALVISMetric", ann_file=annotations, iou_types="bbox"))
+        metric.dataset_meta = dict(classes=given)
+        if fits:
+            metric.process(None, predictions())
+        else:
+            with pytest.raises(UserError, match="val.json: category 0 is .* the order differs"):
+                metric.process(None, predictions())
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (dict(tide="Stock"), "tide is 'Stock'; known: None, lvis, stock"),
+        (dict(iou_types=["mask"]), "iou_type 'mask' is unknown; choose one of segm, bbox"),
+        (dict(metric="proposal_fast"), "iou_type 'proposal_fast' is unknown"),
+        (dict(ann_file="nowhere.json"), "nowhere.json"),
+    ],
+)
+def test_unknown_settings_are_refused(tiny_glyphs, settings, message):
+    with pytest.raises(UserError, match=message):
+        METRICS.build(dict(type="FASALVISMetric", ann_file=str(tiny_glyphs / "annotations/val.json")) | settings)
+
+
+BASE = "mmdet::lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py"
+
+
+def test_the_readmes_evaluator_goes_over_mmdets_own(tiny_glyphs, tmp_path):
+    """A child config's keys are merged with the base's, which names `metric` and `backend_args`."""
+    lines = re.search(r"```python\n(val_evaluator.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    (tmp_path / "config.py").write_text(f'_base_ = "{BASE}"\ncustom_imports = dict(imports=["fasa.detection"])\n{lines}')
+    cfg = Config.fromfile(tmp_path / "config.py")
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        assert evaluator.type == "FASALVISMetric" and evaluator.metric == ["bbox", "segm"]
+        assert evaluator.ann_file == "data/lvis_v1/annotations/lvis_v1_val.json"  # where the base has its own
+        evaluator.ann_file = str(tiny_glyphs / "annotations" / "val.json")
+        assert set(METRICS.build(evaluator).gt) == {"bbox", "segm"}

@@ -1,16 +1,22 @@
 """``python -m fasa.report``: show the main table and say where the results lie."""
 
+import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from fasa.command import command
+from fasa.errors import UserError
 
 TABLE = Path("results", "main.md")
 
 
-def main() -> int:
+@command
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the table that the stage `table` wrote."""
+    argparse.ArgumentParser(prog="fasa report", description=__doc__.partition(": ")[2]).parse_args(argv)
     if not TABLE.exists():
-        print(f"error: {TABLE}: no such file; run: dvc repro", file=sys.stderr)
-        return 1
+        raise UserError(f"{TABLE}: no such file; make it: fasa run table")
     print(TABLE.read_text())
     print("Figures and metrics lie in results/, the executed notebooks in executed/.")
     return 0

@@ -1,10 +1,10 @@
 """``fasa run [PATTERN ...]``: what ``dvc repro`` does, with as many stages at a time as cores allow.
 
-Patterns are those of a shell, such as ``'train@*-0'``; what a stage needs is run, too. Without a pattern all
-stages of dvc.yaml are brought up to date. A stage starts when what it needs is there; those of which dvc.yaml
-says ``meta: {alone: true}``, since they measure time or take the machine, run when nothing else does. Of
-several GPUs each other stage sees one. What has run is not run again: interrupted or failed, the same command
-goes on from there.
+Patterns are those of a shell, such as ``'train@*-0'``; what a stage needs is run, too, unless --only says
+otherwise. Without a pattern all stages of dvc.yaml are brought up to date. A stage starts when what it needs
+is there; those of which dvc.yaml says ``meta: {alone: true}``, since they measure time or take the machine,
+run when nothing else does. Of several GPUs each other stage sees one. What has run is not run again:
+interrupted or failed, the same command goes on from there.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from statistics import mean
 from typing import NamedTuple
 
 import psutil
+import yaml
 
 from fasa.command import command
 from fasa.errors import UserError
@@ -33,7 +34,7 @@ from fasa.files import replacing
 from fasa.pipeline.graph import Graph, family
 from fasa.pipeline.mend import mend
 from fasa.pipeline.process import die_with_parent
-from fasa.pipeline.project import parse_yaml, root
+from fasa.pipeline.project import root
 
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item")
 SECONDS = Path(".fasa", "seconds.json")  # what each stage took when it last ran here
@@ -230,10 +231,10 @@ def default_jobs() -> int:
     """
     if gpus := visible_gpus():
         return len(gpus)
-    params = parse_yaml(Path("params.yaml").read_text()) if Path("params.yaml").exists() else {}
-    params = params if isinstance(params, dict) else {}
+    path = Path("params.yaml")
+    params = yaml.safe_load(path.read_bytes()) if path.exists() else {}
     threads = 1
-    for profile in params.get("profiles") or [params.get("profile")]:
+    for profile in params.get("profiles", []):
         section = params.get(profile)
         wanted = section.get("threads", 1) if isinstance(section, dict) else 1
         if type(wanted) is not int or wanted < 1:
@@ -329,6 +330,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "-j", "--jobs", type=int, help="at the same time (default: as many as cores or GPUs allow)"
     )
+    parser.add_argument("--only", action="store_true", help="not what these stages need")
     parser.add_argument("-v", "--verbose", action="store_true", help="print what stages print")
     parser.add_argument("--dry", action="store_true", help="only name the stages that are not up to date")
     arguments = parser.parse_args(argv)
@@ -338,7 +340,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in mend():
         say(line)
     graph = Graph()
-    wanted = graph.upstream(graph.match(arguments.patterns))
+    named = set(graph.match(arguments.patterns))
+    wanted = named if arguments.only else graph.upstream(named)
     if arguments.dry:
         waiting = graph.downstream(graph.changed(wanted)) & wanted
         print(*[name for name in graph.stages if name in waiting], sep="\n", end="\n" if waiting else "")

@@ -247,7 +247,7 @@ def run(graph: Graph, wanted: set[str], jobs: int, verbose: bool) -> None:
     """Bring stages up to date, each as soon as what it needs is.
 
     Args:
-        wanted: with every stage that they need.
+        wanted: what to bring up to date.
 
     Raises:
         UserError: a stage failed; what had begun has been brought to its end.
@@ -258,54 +258,62 @@ def run(graph: Graph, wanted: set[str], jobs: int, verbose: bool) -> None:
     if not waiting:
         say(f"nothing to do: {count(len(wanted))} up to date")
         return
-    say(f"{count(len(waiting))} of {len(wanted)} to run, {durations.left(waiting, jobs)}, {jobs} at a time")
+    say(f"{count(len(changed))} of {len(wanted)} to run, {durations.left(changed, jobs)}, {jobs} at a time")
+    if followers := waiting - changed:
+        say(f"{count(len(followers))} after that if their inputs change, {durations.left(followers, jobs)}")
     order = durations.ways(waiting)
     checked = {name for name in waiting if not graph.needs[name] & waiting}
-    stages, running, failed, ran, unchanged = Stages(verbose), {}, [], 0, 0
-    with ThreadPoolExecutor(jobs) as pool, stages:
+    stages, running, failed, ran, spared = Stages(verbose), {}, [], 0, 0
+
+    def ready() -> set[str]:
+        """What waits for nothing; what turns out to have the inputs that it had waits no more."""
+        nonlocal spared
         while True:
             busy = waiting | set(running.values())
-            ready = [name for name in waiting if not graph.needs[name] & busy]
-            # when what a stage needs has run, its inputs may be those that it had
-            doubtful = {name for name in ready if name not in checked}
+            free = {name for name in waiting if not graph.needs[name] & busy}
+            doubtful = free - checked
+            checked.update(doubtful)
             same = doubtful - graph.changed(doubtful)
-            checked |= doubtful
-            if same:
-                waiting -= same
-                unchanged += len(same)
-                continue
-            for name in [] if failed else startable(graph, ready, list(running.values()), jobs, order):
+            waiting.difference_update(same)
+            spared += len(same)
+            if not same:
+                return free
+
+    with ThreadPoolExecutor(jobs) as pool, stages:
+        while True:
+            for name in [] if failed else startable(graph, ready(), list(running.values()), jobs, order):
                 waiting.remove(name)
                 running[pool.submit(stages.run, name, graph.meta(name, "alone"))] = name
             if not running:
                 break
             for future in stages.wait(running):
                 name, end = running.pop(future), future.result()
+                for line in mend():
+                    say(line)
                 if end.ran and end.fine:
                     durations.add(name, end.seconds)
                     ran += 1
-                for line in mend():
-                    say(line)
                 if not end.fine:
                     failed.append(name)
-                how = clock(end.seconds) if end.ran else "from the cache"
+                ready()
                 rest = waiting | set(running.values())
                 left = f"{len(rest)} left, {durations.left(rest, jobs)}" if rest else ""
-                say(f"  {name:<44} {how if end.fine else 'failed':>14}   {left}".rstrip())
+                how = "failed" if not end.fine else clock(end.seconds) if end.ran else "from the cache"
+                say(f"  {name:<44} {how:>14}   {left}".rstrip())
     if failed:
         raise UserError(f"{' and '.join(failed)} failed, see above; the same command goes on from there")
-    spared = f"; {count(unchanged)} had the same inputs as before" if unchanged else ""
-    say(f"done: {count(ran)} ran in {clock(time.monotonic() - begin)}{spared}")
+    same = f"; {count(spared)} had the same inputs as before" if spared else ""
+    say(f"done: {count(ran)} ran in {clock(time.monotonic() - begin)}{same}")
 
 
 def startable(
-    graph: Graph, ready: list[str], running: list[str], jobs: int, order: dict[str, float]
+    graph: Graph, ready: set[str], running: list[str], jobs: int, order: dict[str, float]
 ) -> list[str]:
     """Which of the ready stages to start now: first those that most waits for, last those to be alone."""
     lonely = [name for name in ready if graph.meta(name, "alone")]
     if any(graph.meta(name, "alone") for name in running):
         return []
-    social = sorted(set(ready) - set(lonely), key=lambda name: (-order[name], name))
+    social = sorted(ready - set(lonely), key=lambda name: (-order[name], name))
     return social[: jobs - len(running)] or ([] if running or social else sorted(lonely)[:1])
 
 

@@ -25,6 +25,7 @@ class Repository:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         # a shell that has activated nothing, and DVC's shared files in this folder too
         self.env = {
             name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "FASA_"))
@@ -81,6 +82,12 @@ class Repository:
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path)
+
+
+@pytest.fixture
+def make_repository() -> type[Repository]:
+    """For tests that need several."""
+    return Repository
 
 
 @pytest.fixture

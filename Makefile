@@ -12,29 +12,33 @@ help:
 	@echo "JOBS=8 runs eight stages side by side; otherwise as many as there are cores."
 	@echo "All of them set up $(VENV) first where needed; by hand afterwards: source $(VENV)/bin/activate"
 
-SIDE_BY_SIDE := @$(VENV)/bin/python -m fasa.pipeline.side_by_side $(if $(JOBS),--jobs $(JOBS))
+RUN := @$(VENV)/bin/python -m fasa run $(if $(JOBS),--jobs $(JOBS))
+SHOW := @$(VENV)/bin/python -m fasa report
+# of params.yaml, the main table's two first
+ROWS = $(shell $(VENV)/bin/python -c "from fasa.params import read_params as r; print(*r('params.yaml').repro)")
+evaluated = $(foreach row,$(1),'train@*-$(row)-*' 'evaluate@*-$(row)-*')
 
-# The rows of `run` in params.yaml, the main table's two first. `dvc repro` runs the rest too, for hours.
 repro: $(VENV)/.ready
-	$(SIDE_BY_SIDE) params 'strip@*' sources data 'warmup@*' 'cluster@*' 'train@mask_rcnn-*' 'train@mask_rcnn_fasa-*' \
-		'evaluate@mask_rcnn-*' 'evaluate@mask_rcnn_fasa-*' table errors
-	@$(VENV)/bin/python -m fasa.report
-	$(SIDE_BY_SIDE) 'train@*' 'evaluate@*' table errors protocols comparison@table2 summary
-	@$(VENV)/bin/python -m fasa.report
+	$(RUN) --only plan 'data@*' 'warmup@*' 'cluster@*' $(call evaluated,$(wordlist 1,2,$(ROWS))) 'report@*-main'
+	$(SHOW)
+	$(RUN) --only $(call evaluated,$(ROWS)) 'report@*-main' 'report@*-table[126]' 'summary@*'
+	$(SHOW)
 
 everything: $(VENV)/.ready
-	$(SIDE_BY_SIDE) '*'
-	@$(VENV)/bin/python -m fasa.report
+	$(RUN)
+	$(SHOW)
 
 test: $(VENV)/.ready
-	@$(VENV)/bin/ruff check
-	@$(VENV)/bin/ruff format --check
-	@$(VENV)/bin/lint-imports --no-logo
-	@$(VENV)/bin/pytest
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/lint-imports --no-logo
+	$(VENV)/bin/pytest
 
 lab: $(VENV)/.ready
 	@$(VENV)/bin/jupyter lab
 
-# The stamp is set-up's last act: one that was interrupted is taken up again.
-$(VENV)/.ready: constraints.txt pyproject.toml
+# The stamp is set-up's last act: one that was interrupted is taken up again. It says where .venv lay, since scripts in it
+# name that place: a checkout that was moved is set up anew.
+.PHONY: moved
+$(VENV)/.ready: constraints.txt pyproject.toml $(if $(filter-out $(realpath $(VENV)),$(file <$(VENV)/.ready)),moved)
 	@./setup.sh

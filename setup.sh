@@ -80,10 +80,14 @@ check_machine() {
 
 pip() { "$VENV/bin/python" -m pip --disable-pip-version-check "$@"; }
 
+# Where .venv lies, links resolved: its scripts name that place, so that it cannot be moved.
+place() { (cd $VENV && pwd -P); }
+moved() { [[ -s $VENV/.ready && $(<$VENV/.ready) != "$(place)" ]]; }
+
 # An interrupted set-up starts over: pip takes a package whose copying was cut short for installed. What it had downloaded
 # and built is in its cache.
 create_venv() {
-    if [[ -e $VENV/.incomplete ]] || ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
+    if [[ -e $VENV/.incomplete ]] || moved || ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
         say "Creating $VENV with $("$PYTHON" --version)"
         "$PYTHON" -m venv --clear $VENV
     fi
@@ -142,8 +146,10 @@ install_packages() {
 
 configure_checkout() {
     if [[ -e .git ]]; then
-        # Notebooks are committed without outputs (.gitattributes names this filter).
-        git config --local filter.notebook.clean "$VENV/bin/python -m fasa.pipeline.strip -"
+        # Notebooks are committed without outputs (.gitattributes names this filter). DVC copies this line into the
+        # temporary clones of `dvc exp run --temp` and `--queue`, below .dvc/tmp: the nearest .venv upward is ours.
+        git config --local filter.notebook.clean \
+            "sh -c 'd=.; until [ -x \$d/$VENV/bin/python ] || [ \$d -ef / ]; do d=\$d/..; done; exec \$d/$VENV/bin/python -m fasa.pipeline.strip -'"
     else
         "$VENV/bin/dvc" config --local core.no_scm true # a ZIP: every dvc command would ask for git
     fi
@@ -156,7 +162,7 @@ main() {
     install_packages
     configure_checkout
     rm $VENV/.incomplete
-    touch $VENV/.ready
+    place >$VENV/.ready
     say "Ready. To work by hand: source $VENV/bin/activate"
 }
 

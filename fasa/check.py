@@ -3,13 +3,15 @@
 Exits with status 1 when a package is missing, an op fails on a visible device, or a data set is incomplete.
 """
 
+import argparse
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from fasa.command import command
 from fasa.data.glyphs import PARTS
 from fasa.data.lvis import check_images, read_annotations
 from fasa.errors import UserError
@@ -115,8 +117,10 @@ def report() -> Iterator[tuple[str, Iterator[Row]]]:
     yield "Data sets", iter([glyphs()])
 
 
-def main() -> int:
+@command
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the report, a ! before what needs mending, and return the exit status."""
+    argparse.ArgumentParser(prog="fasa check", description=__doc__.partition(": ")[2]).parse_args(argv)
     fine = True
     for title, rows in report():
         print(title)

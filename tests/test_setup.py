@@ -197,6 +197,42 @@ def test_an_interrupted_setup_leaves_no_stamp_and_starts_over(machine):
     assert "Creating .venv" not in machine.run(setup).stdout
 
 
+def test_a_checkout_that_was_moved_is_set_up_anew(machine):
+    for tool in ("dirname", "rm", "touch"):
+        (machine.bin / tool).symlink_to(shutil.which(tool))
+    shutil.copy(SCRIPT, machine.root)
+    (machine.root / ".venv").mkdir()
+    machine.command("python3.11", f'[[ $2 != venv ]] || exit 0; exec {sys.executable} "$@"')
+    for tool in ("dvc", "python"):
+        machine.command(f"../checkout/.venv/bin/{tool}", "exit 0")
+    setup = f"{BASH} ./{SCRIPT.name}"
+    assert "Creating .venv" not in machine.run(setup).stdout
+    assert (machine.root / ".venv/.ready").read_text() == f"{machine.root}/.venv\n"
+    assert "Creating .venv" not in machine.run(setup).stdout
+    machine.root = machine.root.rename(machine.root.with_name("moved"))
+    assert "Creating .venv" in machine.run(setup).stdout
+    assert (machine.root / ".venv/.ready").read_text() == f"{machine.root}/.venv\n"
+
+
+def test_make_sets_up_when_the_stamp_is_missing_older_than_the_pins_or_of_another_place(tmp_path):
+    for name in ("Makefile", "constraints.txt", "pyproject.toml"):
+        shutil.copy(SCRIPT.with_name(name), tmp_path)
+    (tmp_path / ".venv").mkdir()
+    stamp = tmp_path / ".venv/.ready"
+
+    def sets_up():
+        make = ["make", "--dry-run", ".venv/.ready"]
+        done = subprocess.run(make, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return "./setup.sh" in done.stdout
+
+    assert sets_up()
+    for place, wanted in (("/elsewhere/.venv", True), (f"{tmp_path}/.venv", False), ("", False)):
+        stamp.write_text(place)
+        assert sets_up() == wanted, place
+    os.utime(stamp, (0, 0))
+    assert sets_up()
+
+
 def test_mmcv_is_built_anew_when_pips_copy_does_not_run(machine):
     calls = machine.root / "calls"
     script = f"""echo "$*" >> {calls}; [[ "$*" != *ops_error* || "$(< {calls})" == *no-cache-dir* ]]"""

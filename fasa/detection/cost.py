@@ -1,9 +1,7 @@
 """What a row costs: seconds of an iteration and of an adaptation pass, memory, bytes of state (Table 5)."""
 
-import multiprocessing
 import resource
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -11,6 +9,7 @@ import torch
 from msgspec.structs import replace
 
 from fasa.job import Job
+from fasa.pipeline.process import pool
 
 SETTLING = 5  # iterations that are not counted: caches fill
 
@@ -42,9 +41,9 @@ def measure(job: Job, iterations: int, warmup: Path, work: Path) -> dict[str, di
     measured = {}
     for i, (name, variant) in enumerate(variants(job).items()):
         # A new process: the peak of memory is that of a process.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        with pool(1) as processes:
             arguments = (variant, SETTLING + iterations, warmup, work / f"{job.row}-{i}")
-            measured[name] = pool.submit(_measure, *arguments).result()
+            measured[name] = processes.submit(_measure, *arguments).result()
     return measured
 
 

@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ from nbclient.exceptions import DeadKernelError
 from traitlets import default
 
 from fasa.errors import UserError
+from fasa.files import readable_errors
+from fasa.pipeline.process import temporary_folder
 from fasa.pipeline.strip import dumps
 
 
@@ -42,18 +43,21 @@ class Kernel(AsyncKernelManager):
         return str(Path(os.environ["JUPYTER_RUNTIME_DIR"], "kernel"))
 
 
+SOCKET_PATH = 80  # bytes for the folder of a kernel's sockets, of the 107 that Linux gives their whole path
+
+
 def execute(notebook: dict[str, Any], parameters: dict[str, Any], source: Path, partial: Path) -> dict:
     """Run all cells of the notebook read from ``source``; what they print appears as they print it.
 
     After each cell the notebook is saved in ``partial``, which is left there.
 
     Raises:
-        UserError: a cell failed, or the kernel died.
+        UserError: a cell failed, the kernel died, or a file could not be written.
     """
     logging.getLogger("papermill").addHandler(logging.NullHandler())  # what is to be said is said below
-    with tempfile.TemporaryDirectory(prefix="fasa-") as private:
+    with temporary_folder(room=SOCKET_PATH) as private, readable_errors(partial):
         # an IPython without the user's start-up files
-        os.environ.update(JUPYTER_RUNTIME_DIR=private, IPYTHONDIR=private)
+        os.environ.update(JUPYTER_RUNTIME_DIR=str(private), IPYTHONDIR=str(private))
         try:
             return papermill.execute_notebook(
                 nbformat.reads(dumps(notebook), as_version=4),

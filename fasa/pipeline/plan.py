@@ -10,10 +10,11 @@ that it imports. So a stage runs again when something changes that it uses, and 
 
 import argparse
 import json
+import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ import msgspec
 
 import fasa
 from fasa import traits
+from fasa.command import command
 from fasa.data import kinds
 from fasa.errors import UserError
 from fasa.files import replacing
@@ -231,28 +233,21 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, 
         yield path, old, new
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Plan, or say what is planned."""
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Plan, or say what is planned or why a stage would run."""
     parser = argparse.ArgumentParser(
         prog="fasa plan", description="check params.yaml and write a job for every stage"
     )
     parser.add_argument("--dry", action="store_true", help="say what would be planned, and write nothing")
     parser.add_argument("--why", metavar="STAGE", help="say what has changed since a stage last ran")
     arguments = parser.parse_args(argv)
-    try:
-        return plan(arguments.dry, arguments.why)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-
-
-def plan(dry: bool, stage: str | None) -> int:
-    """Plan, or say what is planned or why a stage would run."""
-    params = read_params(root() / "params.yaml")
-    if stage:
-        found = why(stage, params)
-        print("\n".join(found) if found else f"{stage}: nothing that it depends on has changed")
-    elif dry:
+    os.chdir(root())
+    params = read_params(Path("params.yaml"))
+    if arguments.why:
+        found = why(arguments.why, params)
+        print("\n".join(found) if found else f"{arguments.why}: nothing that it depends on has changed")
+    elif arguments.dry:
         planned = [content(stage)["stage"] for stage in stages(params)]
         for family, number in Counter(name.partition("@")[0] for name in planned).items():
             print(f"{family:15} {number:4}")

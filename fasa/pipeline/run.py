@@ -13,9 +13,11 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fasa.command import command
 from fasa.errors import UserError
 from fasa.pipeline import strip
 from fasa.pipeline.process import die_with_starter, sole_owner
@@ -113,7 +115,8 @@ def _set_environment(work: Path) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root()), os.environ.get("PYTHONPATH")]))
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage that DVC names, or one that is named."""
     parser = argparse.ArgumentParser(
         prog="python -m fasa.pipeline.run", description=__doc__.partition("\n")[0]
@@ -124,14 +127,11 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("name a stage, such as train@embedded-mask_rcnn-0")
     if "DVC_STAGE" in os.environ:  # by hand it may be meant to outlive its terminal
         die_with_starter()
+    os.chdir(root())
     try:
         run(stage)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
-        print(f"error: {stage}: interrupted", file=sys.stderr)
-        return 130
+        raise KeyboardInterrupt(f"{stage}: interrupted") from None
     return 0
 
 

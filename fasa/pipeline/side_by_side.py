@@ -1,99 +1,360 @@
-"""Stages side by side: ``python -m fasa.pipeline.side_by_side PATTERN ...``; ``dvc repro`` runs them in turn.
+"""``fasa run [PATTERN ...]``: what ``dvc repro`` does, with as many stages at a time as cores allow.
 
-Patterns are those of a shell, such as ``train@mask_rcnn-*``. Stages run in the order of dvc.yaml, those that
-differ only in what stands behind the ``@`` at the same time, unless dvc.yaml says ``meta: {alone: true}`` of
-them. Nothing runs that is not named: name what a stage needs, too.
+Patterns are those of a shell, such as ``'train@*-0'``; what a stage needs is run, too, unless --only says
+otherwise. Without a pattern all stages of dvc.yaml are brought up to date. A stage starts when what it needs
+is there; those of which dvc.yaml says ``meta: {alone: true}``, since they measure time or take the machine,
+run when nothing else does. Of several GPUs each other stage sees one. What has run is not run again:
+interrupted or failed, the same command goes on from there.
 """
 
 import argparse
 import json
 import os
+import queue
+import re
+import signal
 import subprocess
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from fnmatch import fnmatchcase
-from itertools import groupby
+import time
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
 
+import psutil
+import yaml
+
+from fasa.command import command
 from fasa.errors import UserError
+from fasa.files import replacing
+from fasa.pipeline.graph import Graph, family
+from fasa.pipeline.mend import mend
 from fasa.pipeline.process import die_with_parent
-from fasa.pipeline.project import load_params, parse_yaml, root
+from fasa.pipeline.project import root
 
-DVC = (sys.executable, "-m", "dvc")
-CUT_SHORT = (
-    "dvc.lock is cut short, as DVC leaves it when it is killed while it writes; git checkout dvc.lock and "
-    "run this again: what had finished comes back from DVC's cache"
+DVC = (sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item")
+SECONDS = Path(".fasa", "seconds.json")  # what each stage took when it last ran here
+HEARTBEAT = 30  # seconds without the end of a stage, after which a line of each says how far it is
+PATIENCE = 10  # seconds to end after SIGTERM
+ADVICE = re.compile(
+    r"\s*$|To track the changes|\s+git add |To enable auto staging|\s+dvc config core.autostage"
+    r"|Use `dvc push`|(Updating|Generating) lock file"
 )
 
 
-def dvc(*arguments: str) -> str:
-    """What a dvc command prints."""
-    done = subprocess.run([*DVC, *arguments], capture_output=True, text=True)
-    if done.returncode:
-        if "dvc.lock' validation failed" in done.stderr or "dvc.lock' is invalid" in done.stderr:
-            raise UserError(CUT_SHORT)
-        raise UserError(done.stderr.strip() or f"dvc {' '.join(arguments)} ended with {done.returncode}")
-    return done.stdout
+class Durations:
+    """Seconds that stages take: as measured here, else their family's mean, else ``meta: {seconds: 60}``."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        try:
+            measured = json.loads(SECONDS.read_text())
+            self.measured = {name: float(seconds) for name, seconds in measured.items() if seconds >= 0}
+        except (OSError, ValueError, AttributeError, TypeError):  # a guide only: begin anew
+            self.measured = {}
+
+    def of(self, name: str) -> float | None:
+        """Seconds, or None where nothing is known."""
+        if name in self.measured:
+            return self.measured[name]
+        alike = [seconds for other, seconds in self.measured.items() if family(other) == family(name)]
+        return mean(alike) if alike else self.graph.meta(name, "seconds")
+
+    def add(self, name: str, seconds: float) -> None:
+        """Remember what a stage took."""
+        self.measured[name] = round(seconds, 1)
+        with replacing(SECONDS, "w") as file:
+            json.dump(self.measured, file, indent=0, sort_keys=True)
+
+    def left(self, names: set[str], jobs: int) -> str:
+        """``about 3 min``: the longest way through these stages, or their sum over the jobs if more."""
+        known = {name: self.of(name) for name in names}
+        if None in known.values() and not any(known.values()):
+            return "how long is not known yet"
+        seconds = {name: value or 0 for name, value in known.items()}
+        alone = sum(value for name, value in seconds.items() if self.graph.meta(name, "alone"))
+        at_once = (sum(seconds.values()) - alone) / jobs
+        ways = self.ways(names)
+        longest = max((ways[name] for name in names), default=0)
+        return f"{'at least' if None in known.values() else 'about'} {clock(max(at_once + alone, longest))}"
+
+    def ways(self, names: set[str]) -> dict[str, float]:
+        """For each stage the seconds from its start to the end of the longest chain that begins with it."""
+
+        @cache
+        def way(name: str) -> float:
+            return (self.of(name) or 0) + max(
+                (way(next_) for next_ in self.graph.feeds[name] & names), default=0
+            )
+
+        return {name: way(name) for name in names}
 
 
-def waves(stages: list[str], patterns: list[str]) -> list[list[str]]:
-    """The stages that match, in their order, the instances of a matrix together.
+def clock(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3 h 05 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class End(NamedTuple):
+    """How a stage ended: well or not, its command ran or DVC knew the result, after which time."""
+
+    fine: bool
+    ran: bool
+    seconds: float
+
+
+class Stages:
+    """Stages under way, each a dvc of its own; as a context it ends them in order when it is left early.
+
+    Args:
+        verbose: print all that they print, as it comes.
+    """
+
+    def __init__(self, verbose: bool):
+        self.verbose = verbose
+        self.processes: dict[str, subprocess.Popen] = {}
+        self.last: dict[str, str] = {}  # the last line of each that runs
+        self.stopping = False
+        self.gpus: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for gpu in visible_gpus():
+            self.gpus.put(gpu)
+
+    def __enter__(self) -> "Stages":
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if kind is not None:
+            self.stop()
+        if kind is KeyboardInterrupt:
+            raise KeyboardInterrupt("interrupted; the same command goes on from there") from None
+
+    def run(self, name: str, alone: bool) -> End:
+        """Run one stage to its end."""
+        begin, ran, lines = time.monotonic(), False, deque(maxlen=200)
+        with self._environment(alone) as environment:
+            parent = os.getpid()
+            process = subprocess.Popen(
+                [*DVC, name],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env=environment,
+                start_new_session=True,  # a Ctrl-C must not reach dvc while it writes dvc.lock: see `stop`
+                preexec_fn=lambda: die_with_parent(parent),
+            )
+            self.processes[name] = process
+            for line in map(str.rstrip, process.stdout):
+                if ADVICE.match(line):
+                    continue
+                ran |= line.startswith("Running stage ")
+                lines.append(line)
+                self.last[name] = line
+                if self.verbose:
+                    say(f"{name}: {line}")
+            fine = process.wait() == 0
+        del self.processes[name]
+        self.last.pop(name, None)
+        if not (fine or self.verbose or self.stopping):
+            for line in failure(lines, process.returncode):
+                say(f"{name}: {line}")
+        return End(fine, ran, time.monotonic() - begin)
+
+    @contextmanager
+    def _environment(self, alone: bool) -> Iterator[dict[str, str] | None]:
+        """The environment of a stage; of several GPUs it sees one, unless it runs alone."""
+        if alone or not visible_gpus():
+            yield None
+            return
+        gpu = self.gpus.get()
+        try:
+            yield os.environ | dict(CUDA_VISIBLE_DEVICES=gpu)
+        finally:
+            self.gpus.put(gpu)
+
+    def wait(self, running: Collection[Future]) -> set[Future]:
+        """Wait until one has ended; now and then say what the others print."""
+        while not (ended := wait(running, HEARTBEAT, FIRST_COMPLETED).done):
+            for name, line in [] if self.verbose else sorted(self.last.items()):
+                say(f"  ... {name}: {line}")
+        return ended
+
+    def stop(self) -> None:
+        """End what runs: the commands, not dvc, which may be writing dvc.lock and ends when they have."""
+        self.stopping = True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        begin = time.monotonic()
+        while any(process.poll() is None for process in list(self.processes.values())):
+            for process in list(self.processes.values()):
+                with suppress(psutil.Error):
+                    for child in psutil.Process(process.pid).children(recursive=True):
+                        with suppress(psutil.Error):
+                            child.terminate() if time.monotonic() < begin + PATIENCE else child.kill()
+            time.sleep(0.2)
+
+
+def failure(lines: Sequence[str], status: int) -> list[str]:
+    """What to show of what a failed stage has printed: our own line if there is one, else its last lines."""
+    ours = [line for line in lines if line.startswith("error: ")]
+    if ours or not lines:
+        return ours or [f"ended with status {status} and without a word"]
+    return list(lines)[-20:]
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs to give out, if there are several."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        gpus = [gpu for gpu in visible.split(",") if gpu not in ("", "-1")]
+    else:
+        try:
+            listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout
+        except OSError:
+            listed = ""
+        gpus = re.findall(r"^GPU (\d+):", listed, re.MULTILINE)
+    return gpus if len(gpus) > 1 else []
+
+
+def default_jobs() -> int:
+    """As many stages as there are GPUs, if several; else as cores allow, given the `threads` of a stage.
 
     Raises:
-        UserError: a pattern that no stage matches.
+        UserError: params.yaml asks for no whole number of threads.
     """
-    for pattern in patterns:
-        if not any(fnmatchcase(stage, pattern) for stage in stages):
-            raise UserError(f"no stage of dvc.yaml is called {pattern!r}; dvc stage list names them")
-    chosen = [stage for stage in stages if any(fnmatchcase(stage, pattern) for pattern in patterns)]
-    return [list(wave) for _, wave in groupby(chosen, key=lambda stage: stage.partition("@")[0])]
+    if gpus := visible_gpus():
+        return len(gpus)
+    path = Path("params.yaml")
+    params = yaml.safe_load(path.read_bytes()) if path.exists() else {}
+    threads = 1
+    for profile in params.get("profiles", []):
+        section = params.get(profile)
+        wanted = section.get("threads", 1) if isinstance(section, dict) else 1
+        if type(wanted) is not int or wanted < 1:
+            raise UserError(f"params.yaml: {profile}.threads is {wanted!r}; it must be a whole number from 1")
+        threads = max(threads, wanted)
+    return max(1, len(os.sched_getaffinity(0)) // threads)
 
 
-def alone(wave: list[str]) -> bool:
-    """Whether dvc.yaml wants the stages of a wave one at a time."""
-    stage = parse_yaml((root() / "dvc.yaml").read_text())["stages"][wave[0].partition("@")[0]]
-    return stage.get("do", stage).get("meta", {}).get("alone", False)
+def run(graph: Graph, wanted: set[str], jobs: int, verbose: bool) -> None:
+    """Bring stages up to date, each as soon as what it needs is.
+
+    Args:
+        wanted: what to bring up to date.
+
+    Raises:
+        UserError: a stage failed; what had begun has been brought to its end.
+    """
+    durations, begin = Durations(graph), time.monotonic()
+    changed = graph.changed(wanted)
+    waiting = graph.downstream(changed) & wanted
+    if not waiting:
+        say(f"nothing to do: {count(len(wanted))} up to date")
+        return
+    say(f"{count(len(changed))} of {len(wanted)} to run, {durations.left(changed, jobs)}, {jobs} at a time")
+    if followers := waiting - changed:
+        say(f"{count(len(followers))} after that if their inputs change, {durations.left(followers, jobs)}")
+    order = durations.ways(waiting)
+    checked = {name for name in waiting if not graph.needs[name] & waiting}
+    stages, running, failed, ran, spared = Stages(verbose), {}, [], 0, 0
+
+    def ready() -> set[str]:
+        """What waits for nothing; what turns out to have the inputs that it had waits no more."""
+        nonlocal spared
+        while True:
+            busy = waiting | set(running.values())
+            free = {name for name in waiting if not graph.needs[name] & busy}
+            doubtful = free - checked
+            checked.update(doubtful)
+            same = doubtful - graph.changed(doubtful)
+            waiting.difference_update(same)
+            spared += len(same)
+            if not same:
+                return free
+
+    with ThreadPoolExecutor(jobs) as pool, stages:
+        while True:
+            for name in [] if failed else startable(graph, ready(), list(running.values()), jobs, order):
+                waiting.remove(name)
+                running[pool.submit(stages.run, name, graph.meta(name, "alone"))] = name
+            if not running:
+                break
+            for future in stages.wait(running):
+                name, end = running.pop(future), future.result()
+                for line in mend():
+                    say(line)
+                if end.ran and end.fine:
+                    durations.add(name, end.seconds)
+                    ran += 1
+                if not end.fine:
+                    failed.append(name)
+                ready()
+                rest = waiting | set(running.values())
+                left = f"{len(rest)} left, {durations.left(rest, jobs)}" if rest else ""
+                how = "failed" if not end.fine else clock(end.seconds) if end.ran else "from the cache"
+                say(f"  {name:<44} {how:>14}   {left}".rstrip())
+    if failed:
+        raise UserError(f"{' and '.join(failed)} failed, see above; the same command goes on from there")
+    same = f"; {count(spared)} had the same inputs as before" if spared else ""
+    say(f"done: {count(ran)} ran in {clock(time.monotonic() - begin)}{same}")
 
 
-def run(stage: str, stop: threading.Event) -> bool:
-    """Run one stage, each line of its output led by its name; nothing if another has failed before."""
-    if stop.is_set():
-        return True
-    parent = os.getpid()
-    process = subprocess.Popen(
-        [*DVC, "--wait-for-lock", "repro", "--single-item", stage],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=lambda: die_with_parent(parent),
+def startable(
+    graph: Graph, ready: set[str], running: list[str], jobs: int, order: dict[str, float]
+) -> list[str]:
+    """Which of the ready stages to start now: first those that most waits for, last those to be alone."""
+    lonely = [name for name in ready if graph.meta(name, "alone")]
+    if any(graph.meta(name, "alone") for name in running):
+        return []
+    social = sorted(ready - set(lonely), key=lambda name: (-order[name], name))
+    return social[: jobs - len(running)] or ([] if running or social else sorted(lonely)[:1])
+
+
+def count(stages: int) -> str:
+    """``1 stage``, ``2 stages``."""
+    return f"{stages} stage{'' if stages == 1 else 's'}"
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is asked for."""
+    what, _, more = __doc__.partition("\n\n")
+    parser = argparse.ArgumentParser(prog="fasa run", description=what.partition(": ")[2], epilog=more)
+    parser.add_argument(
+        "patterns", nargs="*", metavar="PATTERN", help="stages, such as 'train@*-0' (default: all)"
     )
-    for line in process.stdout:
-        print(f"{stage}: {line.rstrip()}", flush=True)
-    if process.wait():
-        stop.set()
-    return process.returncode == 0
-
-
-def main() -> int:
-    """Run what is asked for; what has begun when a stage fails is brought to its end."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("patterns", nargs="+", metavar="PATTERN")
-    parser.add_argument("-j", "--jobs", type=int, help="at the same time (default: as many as cores allow)")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "-j", "--jobs", type=int, help="at the same time (default: as many as cores or GPUs allow)"
+    )
+    parser.add_argument("--only", action="store_true", help="not what these stages need")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print what stages print")
+    parser.add_argument("--dry", action="store_true", help="only name the stages that are not up to date")
+    arguments = parser.parse_args(argv)
     if arguments.jobs is not None and arguments.jobs < 1:
-        parser.error("--jobs must be at least 1")
-    try:
-        jobs = arguments.jobs or max(1, len(os.sched_getaffinity(0)) // load_params().get("threads", 1))
-        stop = threading.Event()
-        for wave in waves(dvc("stage", "list", "--name-only").split(), arguments.patterns):
-            outdated = json.loads(dvc("status", "--json", *wave))
-            with ThreadPoolExecutor(1 if alone(wave) else jobs) as pool:
-                done = list(pool.map(lambda stage: run(stage, stop), [s for s in wave if s in outdated]))
-            if not all(done):
-                raise UserError("a stage failed, see above; the same command goes on from there")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        raise UserError(f"--jobs {arguments.jobs}: must be at least 1")
+    os.chdir(root())
+    for line in mend():
+        say(line)
+    graph = Graph()
+    named = set(graph.match(arguments.patterns))
+    wanted = named if arguments.only else graph.upstream(named)
+    if arguments.dry:
+        waiting = graph.downstream(graph.changed(wanted)) & wanted
+        print(*[name for name in graph.stages if name in waiting], sep="\n", end="\n" if waiting else "")
+        return 0
+    run(graph, wanted, arguments.jobs or default_jobs(), arguments.verbose)
     return 0
 
 

@@ -1,21 +1,25 @@
-"""``python -m fasa.report``: show the main table and say where the results lie."""
+"""``fasa report``: show the main table and say where the results lie."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from fasa.command import command
+from fasa.errors import UserError
 from fasa.params import read_params
 from fasa.pipeline.project import root
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the table that the stage ``report@PROFILE-main`` wrote."""
     profile = read_params(root() / "params.yaml").profiles[0]
-    table = Path("results", profile, "main", "table.md")
+    results = Path("results", profile)
+    table = root() / results / "main" / "table.md"
     if not table.exists():
-        print(f"error: {table}: no such file; run: make repro", file=sys.stderr)
-        return 1
+        raise UserError(f"{table}: no such file; run: make repro")
     print(table.read_text())
-    print(f"Figures and metrics lie in results/{profile}/, the executed notebooks in executed/{profile}/.")
+    print(f"Figures and metrics lie in {results}/, the executed notebooks in executed/{profile}/.")
     return 0
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -32,6 +33,7 @@ class Repository:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         # a shell that has activated nothing, and DVC's shared files in this folder too
         self.env = {
             name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "FASA_"))
@@ -97,3 +99,22 @@ class Repository:
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path)
+
+
+@pytest.fixture
+def make_repository() -> type[Repository]:
+    """For tests that need several."""
+    return Repository
+
+
+@pytest.fixture
+def wait_until():
+    """Waits for a condition, and fails when it does not come."""
+
+    def wait(condition, seconds: float = 30) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.05)
+
+    return wait

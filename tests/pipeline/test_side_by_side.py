@@ -1,166 +1,207 @@
-"""Stages at the same time, in a real DVC project: whoever waits for another proves that both run."""
+"""Stages side by side, in a real DVC project: whoever waits for another proves that both run."""
 
-import re
+import json
+import signal
 import sys
 
+import psutil
 import pytest
 import yaml
 
-from fasa.errors import UserError
-from fasa.pipeline.side_by_side import CUT_SHORT, waves
-
-STAGES = ["params", "strip@data", "train@a-0", "train@a-1", "train@b-0", "train_more@c-0", "table"]
-
-
-@pytest.mark.parametrize(
-    ("patterns", "expected"),
-    [
-        (["train@*"], [["train@a-0", "train@a-1", "train@b-0"]]),
-        (["table", "train@*-0", "params"], [["params"], ["train@a-0", "train@b-0"], ["table"]]),
-        (["train*"], [["train@a-0", "train@a-1", "train@b-0"], ["train_more@c-0"]]),
-        (["train@a-?", "train@a-1"], [["train@a-0", "train@a-1"]]),
-        (["*"], [["params"], ["strip@data"], STAGES[2:5], ["train_more@c-0"], ["table"]]),
-    ],
-)
-def test_waves_are_the_instances_of_a_matrix_in_the_order_of_dvc_yaml(patterns, expected):
-    assert waves(STAGES, patterns) == expected
-
-
-@pytest.mark.parametrize("pattern", ["train", "Table", "train@d-*"])
-def test_a_pattern_of_no_stage_is_named(pattern):
-    with pytest.raises(UserError) as info:
-        waves(STAGES, ["table", pattern])
-    assert str(info.value) == f"no stage of dvc.yaml is called {pattern!r}; dvc stage list names them"
-
-
-# Says that it has begun, waits until another has, and writes what the next wave reads.
-MEET = """
-import sys, time
-from pathlib import Path
-mine, other = sys.argv[1:]
-Path(f"{mine}.begun").touch()
-end = time.monotonic() + 40
-while not Path(f"{other}.begun").exists():
-    assert time.monotonic() < end, f"{other} did not begin"
-    time.sleep(0.02)
-print("met", other)
-Path(f"{mine}.txt").write_text(other)
-"""
-SUM = "open('all.txt', 'w').write(open('a.txt').read() + open('b.txt').read())"
-# The first fails once the second has begun, which ends only after that.
-FAIL = """
-import sys, time
-from pathlib import Path
-name = sys.argv[1]
-Path(f"{name}.begun").touch()
-waited = dict(bad=sys.argv[2:], good=["bad.failed"])[name]
-end = time.monotonic() + 40
-while not all(Path(one).exists() for one in waited):
-    assert time.monotonic() < end, f"{waited} did not come"
-    time.sleep(0.02)
-if name == "bad":
-    Path("bad.failed").touch()
-    sys.exit("out of luck")
-Path("good.txt").touch()
-"""
+from fasa.pipeline.side_by_side import clock, failure, main
 
 
 @pytest.fixture
 def project(repository):
     """A repository whose params.yaml says how many threads a stage takes."""
-    repository.write("params.yaml", yaml.safe_dump(dict(profile="tiny", tiny=dict(threads=1))))
+    repository.write("params.yaml", yaml.safe_dump(dict(profiles=["tiny"], tiny=dict(threads=1))))
     repository.write("meet.py", MEET)
-    repository.write("fail.py", FAIL)
-    repository.write("sum.py", SUM)
     return repository
 
 
-def side_by_side(project, *arguments):
-    return project.call(sys.executable, "-m", "fasa.pipeline.side_by_side", *arguments)
+def run(project, *arguments, **env):
+    return project.call(sys.executable, "-m", "fasa", "run", *arguments, **env)
 
 
-def test_a_wave_runs_at_the_same_time_and_the_next_after_it_and_again_nothing(project):
-    project.stages(
-        meet=dict(
-            matrix=dict(pair=[["a", "b"], ["b", "a"]]),
-            cmd="python meet.py ${item.pair[0]} ${item.pair[1]}",
-            outs=["${item.pair[0]}.txt"],
-        ),
-        sum=dict(cmd="python sum.py", deps=["a.txt", "b.txt"], outs=["all.txt"]),
-        other=dict(cmd="python -c \"open('other.txt', 'w')\"", outs=["other.txt"]),
-    )
-    done = side_by_side(project, "sum", "meet@*", "-j", "2")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (project.folder / "all.txt").read_text() == "ba"
-    lines = done.stdout.splitlines()
-    assert lines.index("meet@pair0: met b") < lines.index("sum: Running stage 'sum':")
-    assert "meet@pair1: met a" in lines and not (project.folder / "other.txt").exists()
-    lock = (project.folder / "dvc.lock").read_text()
-    assert yaml.safe_load(lock)["stages"].keys() == {"meet@pair0", "meet@pair1", "sum"}
-
-    again = side_by_side(project, "sum", "meet@*", "-j", "2")
-    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
-    assert (project.folder / "dvc.lock").read_text() == lock
+def locked(project):
+    return yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"].keys()
 
 
-def test_what_has_begun_when_a_stage_fails_ends_and_the_next_wave_does_not_begin(project):
-    project.stages(
-        fail=dict(
-            foreach=dict(bad="bad good.begun", good="good"),
-            do=dict(cmd="python fail.py ${item}", outs=["${key}.txt"]),
-        ),
-        later=dict(cmd="python -c \"open('later.txt', 'w')\"", outs=["later.txt"]),
-    )
-    done = side_by_side(project, "*", "-j", "2")
-    assert done.returncode == 1
-    assert done.stderr == "error: a stage failed, see above; the same command goes on from there\n"
-    assert "fail@bad: out of luck" in done.stdout.splitlines()
-    assert (project.folder / "good.txt").exists() and not (project.folder / "later.txt").exists()
-    assert yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"].keys() == {"fail@good"}
-
-
-def test_stages_of_a_wave_that_have_not_begun_when_one_fails_do_not(project):
-    project.stages(
-        fail=dict(
-            foreach=dict(bad="bad", good="good"), do=dict(cmd="python fail.py ${item}", outs=["${key}.txt"])
-        )
-    )
-    done = side_by_side(project, "fail@*", "-j", "1")
-    assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert (project.folder / "bad.begun").exists() and not (project.folder / "good.begun").exists()
-
-
-ALONE = """
+# Says that it has begun, waits until others have, and writes what they are.
+MEET = """
 import sys, time
-print("from", time.monotonic())
-time.sleep(2)
-print("to", time.monotonic())
-open(sys.argv[1], "w")
+from pathlib import Path
+mine, *others = sys.argv[1:]
+Path(f"{mine}.begun").touch()
+end = time.monotonic() + 40
+while not all(Path(f"{other}.begun").exists() for other in others):
+    assert time.monotonic() < end, f"{others} did not begin"
+    time.sleep(0.02)
+print("met", *others)
+Path(f"{mine}.txt").write_text("".join(others))
 """
 
 
-def test_stages_that_want_to_be_alone_run_one_after_the_other(project):
-    project.write("alone.py", ALONE)
-    matrix = dict(matrix=dict(name=["a", "b"]), cmd="python alone.py ${item.name}", outs=["${item.name}"])
-    project.stages(cost=matrix | dict(meta=dict(alone=True)))
-    done = side_by_side(project, "cost@*", "-j", "2")
+def meet(mine, *others, deps=()):
+    return dict(cmd=f"python meet.py {mine} {' '.join(others)}", deps=list(deps), outs=[f"{mine}.txt"])
+
+
+def test_a_stage_starts_when_what_it_needs_is_there_and_a_target_brings_what_it_needs(project):
+    # `slow` ends only when `second`, which needs `first` alone, has begun beside it
+    project.stages(
+        slow=meet("slow", "second"),
+        first=meet("first", "slow"),
+        second=meet("second", deps=["first.txt"]),
+        all=dict(cmd="cat slow.txt first.txt > all.txt", deps=["slow.txt", "second.txt"], outs=["all.txt"]),
+        other=meet("other"),
+    )
+    done = run(project, "al?", "-j", "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "4 stages of 4 to run, how long is not known yet, 2 at a time"
+    assert [line.split()[0] for line in lines[1:5]] in (
+        ["first", "second", "slow", "all"],
+        ["first", "slow", "second", "all"],
+    )
+    assert lines[5].startswith("done: 4 stages ran in ") and len(lines) == 6
+    assert (project.folder / "all.txt").read_text() == "secondslow"
+    assert not (project.folder / "other.begun").exists()
+    assert locked(project) == {"slow", "first", "second", "all"}
+
+    lock = (project.folder / "dvc.lock").read_text()
+    again = run(project, "all")
+    assert (again.returncode, again.stdout) == (0, "nothing to do: 4 stages up to date\n")
+    assert (project.folder / "dvc.lock").read_text() == lock
+
+    # dvc.yaml calls `first` anew: it makes the same, so what needs it is not even tried
+    project.write("dvc.yaml", (project.folder / "dvc.yaml").read_text().replace("first slow", "first  slow"))
+    dry = run(project, "--dry", "all")
+    assert (dry.returncode, set(dry.stdout.split())) == (0, {"first", "second", "all"})
+    third = run(project, "all")
+    lines = third.stdout.splitlines()
+    assert third.returncode == 0 and lines[0].startswith("1 stage of 4 to run, about ")
+    assert lines[1].startswith("2 stages after that if their inputs change, about ")
+    assert lines[2].split()[0] == "first" and "left" not in lines[2]
+    assert lines[3].endswith("; 2 stages had the same inputs as before") and len(lines) == 4
+
+    # and what DVC knows comes back without a run
+    (project.folder / "second.txt").unlink()
+    fourth = run(project)
+    assert fourth.returncode == 0 and "from the cache" in fourth.stdout
+    assert (project.folder / "other.txt").exists() and (project.folder / "second.txt").exists()
+
+
+def test_the_longest_way_goes_first_by_what_was_measured_or_dvc_yaml_says(project):
+    order = "echo {0} >> order; touch {0}.txt"
+    stage = lambda name, seconds, *deps: dict(  # noqa: E731
+        cmd=order.format(name), deps=[*deps], outs=[f"{name}.txt"], meta=dict(seconds=seconds)
+    )
+    project.stages(a=stage("a", 10), b=stage("b", 30), c=stage("c", 5), d=stage("d", 100, "c.txt"))
+    project.write(".fasa/seconds.json", json.dumps({"a": 50}))
+    assert run(project, "-j", "1").returncode == 0
+    assert (project.folder / "order").read_text().split() == ["c", "d", "a", "b"]
+    measured = json.loads((project.folder / ".fasa" / "seconds.json").read_text())
+    assert measured.keys() == {"a", "b", "c", "d"} and 0 < max(measured.values()) < 50
+
+
+def test_stages_that_want_to_be_alone_run_one_after_the_other_and_beside_nothing(project):
+    # each refuses to run beside another, by a folder that exists as long as it runs
+    guarded = "mkdir busy && sleep 0.5 && rmdir busy && touch {0}.txt"
+    lonely = {name: dict(cmd=guarded.format(name), outs=[f"{name}.txt"]) for name in "abc"}
+    for name in "ab":
+        lonely[name]["meta"] = dict(alone=True)
+    project.stages(**lonely)
+    done = run(project, "-j", "3")
     assert done.returncode == 0, done.stdout + done.stderr
-    begun = [float(time) for time in re.findall(r"^cost@.: from (.*)$", done.stdout, re.MULTILINE)]
-    ended = [float(time) for time in re.findall(r"^cost@.: to (.*)$", done.stdout, re.MULTILINE)]
-    assert len(begun) == len(ended) == 2 and max(begun) >= min(ended)
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:-1]] == ["c", "a", "b"]
 
 
-def test_a_mistake_is_one_line(project):
-    project.stages(one=dict(cmd="true", outs=["one.txt"]))
-    done = side_by_side(project, "two")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: no stage of dvc.yaml is called 'two'; dvc stage list names them\n"
+def test_what_has_begun_when_a_stage_fails_ends_and_nothing_else_begins(project):
+    bad = "python meet.py bad good; echo 'error: out of luck'; touch bad.failed.begun; exit 1"
+    project.stages(
+        bad=dict(cmd=bad, outs=["bad.out"]),
+        good=meet("good", "bad.failed"),
+        later=dict(cmd="touch later.txt", deps=["good.txt"], outs=["later.txt"]),
+    )
+    done = run(project, "-j", "2")
+    assert done.returncode == 1
+    assert done.stderr == "error: bad failed, see above; the same command goes on from there\n"
+    assert "bad: error: out of luck" in done.stdout.splitlines()
+    assert (project.folder / "good.txt").exists() and not (project.folder / "later.txt").exists()
+    assert locked(project) == {"good"}
 
 
-@pytest.mark.parametrize("cut", ["stages:\n  one: [", "stages:\n  one\n"])
-def test_a_lock_that_a_kill_cut_short_is_one_line_and_what_to_do(project, cut):
-    project.stages(one=dict(cmd="echo 1 > one.txt", outs=["one.txt"]))
-    assert side_by_side(project, "one").returncode == 0
-    project.write("dvc.lock", cut)
-    done = side_by_side(project, "one")
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"error: {CUT_SHORT}\n")
+def test_each_of_several_gpus_goes_to_one_stage_and_all_to_one_that_is_alone(project):
+    show = "python meet.py {0} {1}; echo $CUDA_VISIBLE_DEVICES > {0}.gpu"
+    project.stages(
+        a=dict(cmd=show.format("a", "b"), outs=["a.gpu"]),
+        b=dict(cmd=show.format("b", "a"), outs=["b.gpu"]),
+        c=dict(cmd=show.format("c", ""), outs=["c.gpu"], meta=dict(alone=True)),
+    )
+    done = run(project, CUDA_VISIBLE_DEVICES="3,5")
+    assert done.returncode == 0, done.stdout
+    seen = {name: (project.folder / f"{name}.gpu").read_text().strip() for name in "abc"}
+    assert {seen["a"], seen["b"]} == {"3", "5"} and seen["c"] == "3,5"
+
+
+def test_ctrl_c_ends_stages_in_order_and_the_same_command_goes_on(project, wait_until):
+    project.stages(
+        fast=dict(cmd="touch fast.txt", outs=["fast.txt"]),
+        slow=meet("slow", "never", deps=["fast.txt"]),
+        also=meet("also", "never", deps=["fast.txt"]),
+    )
+    process = project.start(sys.executable, "-m", "fasa", "run", "-j", "2")
+    wait_until(lambda: len(list(project.folder.glob("*.begun"))) == 2)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 4  # two dvc, two commands
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "error: interrupted; the same command goes on from there\n")
+    assert not psutil.wait_procs(children, timeout=10)[1]
+    assert locked(project) == {"fast"}
+
+    project.write("never.begun", "")
+    again = run(project)
+    assert again.returncode == 0 and locked(project) == {"fast", "slow", "also"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "threads", "message"),
+    [
+        (["two"], 1, "no stage of dvc.yaml is called 'two'; dvc stage list names them"),
+        (["one", "One"], 1, "no stage of dvc.yaml is called 'One'; dvc stage list names them"),
+        (["--jobs", "0"], 1, "--jobs 0: must be at least 1"),
+        ([], 0, "params.yaml: tiny.threads is 0; it must be a whole number from 1"),
+        ([], -1, "params.yaml: tiny.threads is -1; it must be a whole number from 1"),
+        ([], True, "params.yaml: tiny.threads is True; it must be a whole number from 1"),
+        ([], "2", "params.yaml: tiny.threads is '2'; it must be a whole number from 1"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_runs(project, arguments, threads, message, monkeypatch, capsys):
+    monkeypatch.chdir(project.folder)
+    project.write("params.yaml", yaml.safe_dump(dict(profiles=["tiny"], tiny=dict(threads=threads))))
+    project.stages(one=dict(cmd="touch one.txt", outs=["one.txt"]))
+    assert main(arguments) == 1
+    assert capsys.readouterr() == ("", f"error: {message}\n")
+    assert not (project.folder / "one.txt").exists()
+
+
+def test_a_dvc_yaml_that_dvc_cannot_read_is_one_line(project):
+    project.write("dvc.yaml", "stages:\n  one: {cmd: true, depz: [x]}\n")
+    done = run(project)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("error: ") and "dvc.yaml" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3.4, "3 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (11100, "3 h 05 min")]
+)
+def test_clock(seconds, text):
+    assert clock(seconds) == text
+
+
+def test_of_what_failed_our_own_line_is_shown_else_the_last_ones():
+    lines = ["Running stage 'a':", "error: a.json: no such file; make it", "ERROR: failed to reproduce 'a'"]
+    assert failure(lines, 1) == ["error: a.json: no such file; make it"]
+    assert failure([str(i) for i in range(30)], 1) == [str(i) for i in range(10, 30)]
+    assert failure([], -9) == ["ended with status -9 and without a word"]

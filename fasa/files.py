@@ -35,7 +35,7 @@ def replacing(path: str | Path, mode: str = "wb") -> Iterator[IO]:
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):
             raise UserError(f"{path}: is not a regular file and would be replaced; choose another name")
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+        beside = target.with_name(f".{target.name}.part")  # one name: what a kill leaves is written over
         try:
             with open(beside, mode, encoding=None if "b" in mode else "utf-8") as file:
                 yield file

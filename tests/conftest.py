@@ -9,10 +9,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 @pytest.fixture(scope="session")
 def tiny_glyphs(tmp_path_factory):
     """A data set of six classes, small enough to train on in seconds."""
-    from fasa.data import glyphs
+    from fasa.data.kinds import DETECTION, find
 
     root = tmp_path_factory.mktemp("data") / "glyphs"
     images = dict(train=12, adapt=6, val=6)
     sizes = dict(image_size=64, objects=[2, 3], object_size=[20, 36])
-    glyphs.prepare(glyphs.Settings(seed=0, classes=6, images=images, pairs=1, **sizes), root)
+    section = dict(kind="glyphs", seed=0, classes=6, images=images, pairs=1, **sizes)
+    module, settings = find(DETECTION, section, "data")
+    module.prepare(settings, root)
     return root

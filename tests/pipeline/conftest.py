@@ -47,7 +47,7 @@ class Repository:
         subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
         self.write(".dvc/config", "[core]\n    analytics = false\n")
         self.write(".dvc/.gitignore", "/config.local\n/tmp\n/cache\n")
-        self.write("constraints.txt", "")
+        folder.joinpath("fasa").symlink_to(FASA)  # a checkout has it
         self.stages()
 
     def write(self, path: str, text: str) -> Path:

@@ -64,7 +64,7 @@ def command(main: Main) -> Callable[..., int]:
 
 
 def _discard_output() -> None:
-    """Where standard output takes nothing more, let it go nowhere: at its end Python would complain once more."""
+    """Let standard output go nowhere if it takes nothing more: at its end Python would complain again."""
     try:
         sys.stdout.flush()
     except OSError:

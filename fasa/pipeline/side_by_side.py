@@ -189,8 +189,7 @@ class Stages:
     def stop(self) -> None:
         """End what runs: the commands, not dvc, which may be writing dvc.lock and ends when they have."""
         self.stopping = True
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         begin = time.monotonic()
         while any(process.poll() is None for process in list(self.processes.values())):
             for process in list(self.processes.values()):
@@ -199,14 +198,15 @@ class Stages:
                         with suppress(psutil.Error):
                             child.terminate() if time.monotonic() < begin + PATIENCE else child.kill()
             time.sleep(0.2)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def failure(lines: Sequence[str], status: int) -> list[str]:
     """What to show of what a failed stage has printed: our own line if there is one, else its last lines."""
     ours = [line for line in lines if line.startswith("error: ")]
-    if ours or not lines:
-        return ours or [f"ended with status {status} and without a word"]
-    return list(lines)[-20:]
+    others = [line for line in lines if not line.startswith(("Running stage ", "> "))][-20:]
+    return ours or others or [f"ended with status {status} and without a word"]
 
 
 def visible_gpus() -> list[str]:

@@ -10,11 +10,11 @@ interrupted or failed, the same command goes on from there.
 import argparse
 import json
 import os
-import queue
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
@@ -122,9 +122,8 @@ class Stages:
         self.processes: dict[str, subprocess.Popen] = {}
         self.last: dict[str, str] = {}  # the last line of each that runs
         self.stopping = False
-        self.gpus: queue.SimpleQueue[str] = queue.SimpleQueue()
-        for gpu in visible_gpus():
-            self.gpus.put(gpu)
+        self.gpus = dict.fromkeys(visible_gpus(), 0)  # how many stages see each
+        self.lock = threading.Lock()
 
     def __enter__(self) -> "Stages":
         return self
@@ -170,14 +169,17 @@ class Stages:
     @contextmanager
     def _environment(self, alone: bool) -> Iterator[dict[str, str] | None]:
         """The environment of a stage; of several GPUs it sees one, unless it runs alone."""
-        if alone or not visible_gpus():
+        if alone or not self.gpus:
             yield None
             return
-        gpu = self.gpus.get()
+        with self.lock:
+            gpu = min(self.gpus, key=self.gpus.get)
+            self.gpus[gpu] += 1
         try:
             yield os.environ | dict(CUDA_VISIBLE_DEVICES=gpu)
         finally:
-            self.gpus.put(gpu)
+            with self.lock:
+                self.gpus[gpu] -= 1
 
     def wait(self, running: Collection[Future]) -> set[Future]:
         """Wait until one has ended; now and then say what the others print."""

@@ -31,11 +31,11 @@ def lines(capsys, *patterns):
 
 def test_states_are_counted_by_family_and_the_command_that_does_the_rest_is_named(project, capsys):
     rows, advice = lines(capsys)
-    assert rows == [
-        ["train", "-", "-", "2", "-"],
-        ["table", "-", "-", "1", "-"],
+    assert sorted(rows) == [
         ["all", "-", "-", "3", "-"],
-    ] or (rows[::-1][1:] == [["train", "-", "-", "2", "-"], ["table", "-", "-", "1", "-"]])
+        ["table", "-", "-", "1", "-"],
+        ["train", "-", "-", "2", "-"],
+    ]
     assert advice.startswith("`fasa run` does the rest: 3 stages at most, how long is not known yet, ")
 
     assert project.call("dvc", "repro", "-q").returncode == 0

@@ -119,7 +119,7 @@ class Stages:
 
     def __init__(self, verbose: bool):
         self.verbose = verbose
-        self.processes: dict[str, subprocess.Popen] = {}
+        self.processes: dict[str, subprocess.Popen | None] = {}  # None while it is being started
         self.last: dict[str, str] = {}  # the last line of each that runs
         self.stopping = False
         self.gpus = dict.fromkeys(visible_gpus(), 0)  # how many stages see each
@@ -136,6 +136,14 @@ class Stages:
 
     def run(self, name: str, alone: bool) -> End:
         """Run one stage to its end."""
+        self.processes[name] = None
+        try:
+            return End(False, False, 0) if self.stopping else self._run(name, alone)
+        finally:
+            del self.processes[name]
+            self.last.pop(name, None)
+
+    def _run(self, name: str, alone: bool) -> End:
         begin, ran, lines = time.monotonic(), False, deque(maxlen=200)
         with self._environment(alone) as environment:
             parent = os.getpid()
@@ -159,8 +167,6 @@ class Stages:
                 if self.verbose:
                     say(f"{name}: {line}")
             fine = process.wait() == 0
-        del self.processes[name]
-        self.last.pop(name, None)
         if not (fine or self.verbose or self.stopping):
             for line in failure(lines, process.returncode):
                 say(f"{name}: {line}")
@@ -193,8 +199,8 @@ class Stages:
         self.stopping = True
         before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         begin = time.monotonic()
-        while any(process.poll() is None for process in list(self.processes.values())):
-            for process in list(self.processes.values()):
+        while self.processes:
+            for process in filter(None, list(self.processes.values())):
                 with suppress(psutil.Error):
                     for child in psutil.Process(process.pid).children(recursive=True):
                         with suppress(psutil.Error):

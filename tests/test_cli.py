@@ -4,6 +4,7 @@ import importlib
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,21 @@ import pytest
 from fasa import __version__
 from fasa.cli import COMMANDS, main
 
-PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+ROOT = Path(__file__).parents[1]
+TOML = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = TOML["project"]
 
 
 def test_the_command_is_installed():
     assert PROJECT["scripts"] == {"fasa": "fasa.cli:main"}
+
+
+def test_the_wheel_holds_every_file_of_the_package():
+    listed = subprocess.run(["git", "ls-files", "fasa"], cwd=ROOT, capture_output=True, text=True, check=True)
+    names = [Path(line).name for line in listed.stdout.splitlines() if not line.endswith(".py")]
+    patterns = TOML["tool"]["setuptools"]["package-data"]["*"]
+    assert {"py.typed", "appendix.yaml"} <= set(names)
+    assert [name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns)] == []
 
 
 def test_alone_it_lists_its_commands_and_help_and_version_exit_with_0(capsys):

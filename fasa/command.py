@@ -6,7 +6,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from fasa.errors import UserError
 from fasa.files import readable_errors
@@ -41,14 +40,15 @@ def command(main: Main) -> Callable[..., int]:
         in_main_thread = threading.current_thread() is threading.main_thread()
         before = signal.signal(signal.SIGTERM, terminate) if in_main_thread else None
         try:
-            with readable_errors(Path.cwd()):
+            with readable_errors("a file or standard output"):  # where the error names none
                 status = main(argv) or 0
             with readable_errors("standard output"):
                 sys.stdout.flush()
             return status
         except UserError as error:
-            if isinstance(error.__cause__, BrokenPipeError):
+            if isinstance(error.__cause__, OSError):
                 _discard_output()
+            if isinstance(error.__cause__, BrokenPipeError):
                 return 128 + signal.SIGPIPE
             print(f"error: {error}", file=sys.stderr)
             return 1
@@ -64,5 +64,8 @@ def command(main: Main) -> Callable[..., int]:
 
 
 def _discard_output() -> None:
-    """Let what Python still holds for standard output go nowhere: at its end it would complain once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Let standard output go nowhere if it takes nothing more: at its end Python would complain again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

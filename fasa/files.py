@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import errno
+import glob
 import os
 import stat
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ def replacing(path: str | Path, mode: str = "wb") -> Iterator[IO]:
     """Open a file beside `path` that takes its place when the block ends, and is gone when the block fails.
 
     Folders above it are made. The bytes are on the disk before the name is: after a crash `path` is the old
-    file or the new one.
+    file or the new one, and what lies beside it is gone when the same file is written next.
 
     Args:
         path: where to write; what is there must be a regular file, or a link to one, which stays a link.
@@ -35,7 +36,10 @@ def replacing(path: str | Path, mode: str = "wb") -> Iterator[IO]:
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):
             raise UserError(f"{path}: is not a regular file and would be replaced; choose another name")
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.part")  # one name: what a kill leaves is written over
+        beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+        for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+            if not _lives(left.suffixes[-2].removeprefix(".")):
+                left.unlink(missing_ok=True)
         try:
             with open(beside, mode, encoding=None if "b" in mode else "utf-8") as file:
                 yield file
@@ -44,6 +48,16 @@ def replacing(path: str | Path, mode: str = "wb") -> Iterator[IO]:
             os.replace(beside, target)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def _lives(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:  # of another user
+        pass
+    return True
 
 
 MENDS = {

@@ -4,8 +4,7 @@
     python tests/kills.py --prepare "sed -i 's/- embedded/- tiny/' params.yaml" -- python -m fasa run
 
 Two copies of this checkout, work in progress included, run the command: one undisturbed, the other until the
-last of so many kills and then to its end. What dvc.lock says of all stages is compared, but for those that hold
-timings.
+last of so many kills and then to its end. Compared is what dvc.lock says of all stages but those with times.
 """
 
 import argparse

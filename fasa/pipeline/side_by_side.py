@@ -10,11 +10,11 @@ interrupted or failed, the same command goes on from there.
 import argparse
 import json
 import os
-import queue
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
@@ -119,12 +119,11 @@ class Stages:
 
     def __init__(self, verbose: bool):
         self.verbose = verbose
-        self.processes: dict[str, subprocess.Popen] = {}
+        self.processes: dict[str, subprocess.Popen | None] = {}  # None while it is being started
         self.last: dict[str, str] = {}  # the last line of each that runs
         self.stopping = False
-        self.gpus: queue.SimpleQueue[str] = queue.SimpleQueue()
-        for gpu in visible_gpus():
-            self.gpus.put(gpu)
+        self.gpus = dict.fromkeys(visible_gpus(), 0)  # how many stages see each
+        self.lock = threading.Lock()
 
     def __enter__(self) -> "Stages":
         return self
@@ -137,6 +136,14 @@ class Stages:
 
     def run(self, name: str, alone: bool) -> End:
         """Run one stage to its end."""
+        self.processes[name] = None
+        try:
+            return End(False, False, 0) if self.stopping else self._run(name, alone)
+        finally:
+            del self.processes[name]
+            self.last.pop(name, None)
+
+    def _run(self, name: str, alone: bool) -> End:
         begin, ran, lines = time.monotonic(), False, deque(maxlen=200)
         with self._environment(alone) as environment:
             parent = os.getpid()
@@ -160,8 +167,6 @@ class Stages:
                 if self.verbose:
                     say(f"{name}: {line}")
             fine = process.wait() == 0
-        del self.processes[name]
-        self.last.pop(name, None)
         if not (fine or self.verbose or self.stopping):
             for line in failure(lines, process.returncode):
                 say(f"{name}: {line}")
@@ -170,14 +175,17 @@ class Stages:
     @contextmanager
     def _environment(self, alone: bool) -> Iterator[dict[str, str] | None]:
         """The environment of a stage; of several GPUs it sees one, unless it runs alone."""
-        if alone or not visible_gpus():
+        if alone or not self.gpus:
             yield None
             return
-        gpu = self.gpus.get()
+        with self.lock:
+            gpu = min(self.gpus, key=self.gpus.get)
+            self.gpus[gpu] += 1
         try:
             yield os.environ | dict(CUDA_VISIBLE_DEVICES=gpu)
         finally:
-            self.gpus.put(gpu)
+            with self.lock:
+                self.gpus[gpu] -= 1
 
     def wait(self, running: Collection[Future]) -> set[Future]:
         """Wait until one has ended; now and then say what the others print."""
@@ -189,24 +197,24 @@ class Stages:
     def stop(self) -> None:
         """End what runs: the commands, not dvc, which may be writing dvc.lock and ends when they have."""
         self.stopping = True
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         begin = time.monotonic()
-        while any(process.poll() is None for process in list(self.processes.values())):
-            for process in list(self.processes.values()):
+        while self.processes:
+            for process in filter(None, list(self.processes.values())):
                 with suppress(psutil.Error):
                     for child in psutil.Process(process.pid).children(recursive=True):
                         with suppress(psutil.Error):
                             child.terminate() if time.monotonic() < begin + PATIENCE else child.kill()
             time.sleep(0.2)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def failure(lines: Sequence[str], status: int) -> list[str]:
     """What to show of what a failed stage has printed: our own line if there is one, else its last lines."""
     ours = [line for line in lines if line.startswith("error: ")]
-    if ours or not lines:
-        return ours or [f"ended with status {status} and without a word"]
-    return list(lines)[-20:]
+    others = [line for line in lines if not line.startswith(("Running stage ", "> "))][-20:]
+    return ours or others or [f"ended with status {status} and without a word"]
 
 
 def visible_gpus() -> list[str]:

@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from mmdet.registry import HOOKS
 from mmdet.structures.bbox import bbox2roi
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -30,6 +30,8 @@ def instance_counts(dataset, num_classes: int) -> Tensor:
         return sum(instance_counts(part, num_classes) for part in dataset.datasets)
     if hasattr(dataset, "dataset"):  # ClassBalancedDataset, RepeatDataset, MultiImageMixDataset
         return instance_counts(dataset.dataset, num_classes)
+    if not hasattr(dataset, "full_init"):
+        raise UserError(f"{type(dataset).__name__} tells no instances; train on a data set of mmdet's")
     dataset.full_init()
     labels = [
         instance["bbox_label"]
@@ -37,6 +39,11 @@ def instance_counts(dataset, num_classes: int) -> Tensor:
         for instance in dataset.get_data_info(i)["instances"]
         if not instance.get("ignore_flag")
     ]
+    if labels and max(labels) >= num_classes:
+        raise UserError(
+            f"{type(dataset).__name__}: label {max(labels)}, but the head has {num_classes} classes; set its "
+            "num_classes to those of the data set"
+        )
     return torch.bincount(torch.tensor(labels, dtype=torch.int64), minlength=num_classes)
 
 
@@ -163,8 +170,9 @@ class AdaptationHook(Hook):
 
     Args:
         dataloader: what differs from the config's `val_dataloader`, if it has one: at the least the data
-            set's `ann_file` (and `data_prefix`) of images held out from training.
-            None: class counts only, no adaptation.
+            set's `ann_file` (and `data_prefix`) of images held out from training. Wrappers that repeat or mix
+            images are taken off: the pass sees each once. A data set of another type than the config's stands
+            for itself. None: class counts only, no adaptation.
         every: iterations between passes; None: after every epoch.
         signal: what an augmenter adapts to: "loss", or "metric", the box AP of a class (appendix B.2).
 
@@ -189,13 +197,15 @@ class AdaptationHook(Hook):
         if not any(getattr(head, "augmenter", None) for head in box_heads(runner.model)):
             raise UserError("AdaptationHook: no box head has an augmenter; use AugmentedShared2FCBBoxHead's")
         if self.overrides is not None:
-            cfg = Config(dict(runner.cfg.get("val_dataloader") or {}))
-            cfg.merge_from_dict(self.overrides)
-            cfg.dataset.pipeline = boxes_first(cfg.dataset.pipeline)
-            cfg.sampler = dict(type="DefaultSampler", shuffle=False, round_up=False)  # each image once
+            cfg = held_out_loader(runner.cfg.get("val_dataloader"), self.overrides)
             self.dataloader = Runner.build_dataloader(cfg, seed=0)
             if self.signal == "metric":
-                self.gt = read_ground_truth(self.dataloader.dataset.ann_file, "bbox")
+                if not hasattr(dataset := self.dataloader.dataset, "ann_file"):
+                    raise UserError(
+                        f'AdaptationHook: signal="metric" takes a data set of one ann_file, not a '
+                        f"{type(dataset).__name__}"
+                    )
+                self.gt = read_ground_truth(dataset.ann_file, "bbox")
         if runner.iter > 0:
             return  # resumed: probabilities are the checkpoint's
         self.history = []
@@ -243,6 +253,50 @@ class AdaptationHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take up the history of the run that is resumed."""
         self.history = list(checkpoint.get("adaptation_history", []))
+
+
+def held_out_loader(base: dict | None, overrides: dict) -> Config:
+    """The config of the loader that a pass reads: each image once, its boxes with it.
+
+    Args:
+        base: the config's `val_dataloader`; None: it has none.
+        overrides: see `AdaptationHook`.
+
+    Raises:
+        UserError: no data set, or no pipeline, is said anywhere.
+    """
+    base, overrides = Config(dict(base or {})), Config(dict(overrides))
+    template = base.get("dataset") and unwrapped(base.dataset)
+    mine = overrides.get("dataset", {})
+    if template and "datasets" in template and mine:  # of parts that are alike: what differs is said
+        template = template.datasets[0]
+    pipeline = template and template.get("pipeline")
+    if mine.get("type", template and template.type) == (template and template.type):
+        dataset = Config(dict(template or {}))
+        dataset.merge_from_dict(mine)
+    else:
+        dataset = Config(dict(unwrapped(mine)))
+    parts = dataset.datasets if "datasets" in dataset else [dataset]
+    for part in parts:
+        if "type" not in part or not part.get("pipeline", pipeline):
+            raise UserError(
+                "AdaptationHook: no val_dataloader to take the data set and its pipeline from; "
+                "give dataloader=dict(dataset=dict(type=..., ann_file=..., pipeline=[...]))"
+            )
+        part["pipeline"] = boxes_first(part.get("pipeline", pipeline))
+    cfg = Config({key: value for key, value in base.items() if key not in ("dataset", "batch_sampler")})
+    cfg.merge_from_dict({key: value for key, value in overrides.items() if key != "dataset"})
+    cfg.dataset, cfg.sampler = dataset.to_dict(), dict(type="DefaultSampler", shuffle=False, round_up=False)
+    return cfg
+
+
+def unwrapped(dataset: dict) -> dict:
+    """The config of a data set without wrappers that repeat or mix its images; parts of several too."""
+    while "dataset" in dataset:
+        dataset = dataset["dataset"]
+    if "datasets" in dataset:
+        dataset = ConfigDict(dataset, datasets=[unwrapped(part) for part in dataset["datasets"]])
+    return dataset
 
 
 def boxes_first(pipeline: list[dict]) -> list[dict]:

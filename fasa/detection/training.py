@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from fasa.detection.resume import AUGMENTER, LAST, read_checkpoint
+from fasa.detection.resume import AUGMENTER, LAST, check_model, read_checkpoint
+from fasa.detection.two_stage import unwrap
 
 
 class Branch(Hook):
@@ -31,7 +31,7 @@ class Branch(Hook):
         """Load, unless this run is resumed."""
         if runner.iter > 0:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         mine = model.state_dict()
         kept = {
             key: value

@@ -111,7 +111,7 @@ def adapt(learner: Learner, scores: ClassScores, signal: str, epochs: int) -> di
         epochs: done so far.
 
     Returns:
-        A record of plain data: iteration, class_loss or class_accuracy, and per class probability and group.
+        A record of plain data: iteration, class_loss or class_accuracy, and what the augmenter records.
     """
     if signal == "metric":
         measured, lower_is_better = dict(class_accuracy=scores.accuracy), -scores.accuracy
@@ -119,9 +119,5 @@ def adapt(learner: Learner, scores: ClassScores, signal: str, epochs: int) -> di
         measured, lower_is_better = dict(class_loss=scores.loss), scores.loss
     augmenter = learner.augmenter
     augmenter.adapt(lower_is_better)
-    return dict(
-        iteration=epochs * learner.iterations,
-        **{name: values.tolist() for name, values in measured.items()},
-        probability=augmenter.probability.tolist(),
-        group=augmenter.groups.tolist(),
-    )
+    measured = {name: values.tolist() for name, values in measured.items()}
+    return dict(iteration=epochs * learner.iterations) | measured | augmenter.record()

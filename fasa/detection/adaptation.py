@@ -8,16 +8,14 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from mmdet.registry import HOOKS
-from mmdet.structures.bbox import bbox2roi
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from fasa.class_stats import all_reduce_sum
 from fasa.detection.inference import detect
+from fasa.detection.two_stage import TwoStage, augmenters, box_heads, unwrap
 from fasa.errors import UserError
 from fasa.evaluation.ap import evaluate
 from fasa.evaluation.inputs import Detections, GroundTruth, read_ground_truth
@@ -30,6 +28,8 @@ def instance_counts(dataset, num_classes: int) -> Tensor:
         return sum(instance_counts(part, num_classes) for part in dataset.datasets)
     if hasattr(dataset, "dataset"):  # ClassBalancedDataset, RepeatDataset, MultiImageMixDataset
         return instance_counts(dataset.dataset, num_classes)
+    if not hasattr(dataset, "full_init"):
+        raise UserError(f"{type(dataset).__name__} tells no instances; train on a data set of mmdet's")
     dataset.full_init()
     labels = [
         instance["bbox_label"]
@@ -37,65 +37,12 @@ def instance_counts(dataset, num_classes: int) -> Tensor:
         for instance in dataset.get_data_info(i)["instances"]
         if not instance.get("ignore_flag")
     ]
+    if labels and max(labels) >= num_classes:
+        raise UserError(
+            f"{type(dataset).__name__}: label {max(labels)}, but the head has {num_classes} classes; set its "
+            "num_classes to those of the data set"
+        )
     return torch.bincount(torch.tensor(labels, dtype=torch.int64), minlength=num_classes)
-
-
-def box_heads(model: nn.Module) -> list[nn.Module]:
-    """The box heads of a two-stage detector, one for each stage of a cascade."""
-    heads = (model.module if is_model_wrapper(model) else model).roi_head.bbox_head
-    return list(heads) if isinstance(heads, nn.ModuleList) else [heads]
-
-
-@torch.no_grad()
-def foreground_scores(model: nn.Module, batch: dict) -> list[tuple[Tensor, Tensor]]:
-    """Class scores (P, >= K) and labels (P,) of all RoIs that the model's assigner calls foreground.
-
-    The RoIs are the proposals of test time and the objects themselves; nothing is sampled, so a model and
-    a batch always give the same. In a cascade a stage takes the proposals that the one before it has refined.
-
-    Returns:
-        One pair for each box head.
-    """
-    data = model.data_preprocessor(batch, training=False)
-    samples, roi_head, heads = data["data_samples"], model.roi_head, box_heads(model)
-    features = model.extract_feat(data["inputs"])
-    proposals = model.rpn_head.predict(features, samples, rescale=False)
-    boxes, found = [one.bboxes for one in proposals], []
-    for stage, head in enumerate(heads):
-        cascade = len(heads) > 1
-        assigner = roi_head.bbox_assigner[stage] if cascade else roi_head.bbox_assigner
-        which = (stage,) if cascade else ()
-        rois, labels = foreground(boxes, samples, assigner)
-        if len(labels) == 0:
-            found.append((features[0].new_zeros(0, head.num_classes + 1), labels))
-        else:
-            scores = roi_head._bbox_forward(*which, features, bbox2roi(rois))["cls_score"]
-            found.append((head.class_scores(scores), labels))
-        if stage + 1 < len(heads):
-            boxes = refine(head, roi_head._bbox_forward(stage, features, bbox2roi(boxes)), boxes, samples)
-    return found
-
-
-def foreground(boxes: list[Tensor], samples: list, assigner) -> tuple[list[Tensor], Tensor]:
-    """RoIs of each image, its objects first, and the labels, (P,), of all."""
-    rois, labels = [], []
-    for proposals, sample in zip(boxes, samples, strict=True):
-        objects = sample.gt_instances
-        assigned = assigner.assign(InstanceData(priors=proposals), objects).gt_inds
-        rois.append(torch.cat([objects.bboxes, proposals[assigned > 0]]))
-        labels.append(torch.cat([objects.labels, objects.labels[assigned[assigned > 0] - 1]]))
-    return rois, torch.cat(labels)
-
-
-def refine(head: nn.Module, outputs: dict, boxes: list[Tensor], samples: list) -> list[Tensor]:
-    """The boxes of each image as this stage's regression moves them."""
-    sizes = [len(one) for one in boxes]
-    best = outputs["cls_score"][:, : head.num_classes].argmax(1).split(sizes)  # where boxes differ by class
-    moves = outputs["bbox_pred"].split(sizes)
-    return [
-        head.regress_by_class(before, label, move, sample.metainfo)
-        for before, label, move, sample in zip(boxes, best, moves, samples, strict=True)
-    ]
 
 
 @torch.no_grad()
@@ -107,15 +54,15 @@ def class_losses(model: nn.Module, dataloader) -> list[Tensor]:
     Returns:
         For each box head (K,) float32 in nats, NaN where a class has no RoI.
     """
-    model = model.module if is_model_wrapper(model) else model
-    num_heads, num_classes = len(box_heads(model)), box_heads(model)[0].num_classes
+    model, heads = unwrap(model), box_heads(model)
+    num_classes = heads[0].num_classes
     device = next(model.parameters()).device
-    total, n = torch.zeros(2, num_heads, num_classes, dtype=torch.float64, device=device)
+    total, n = torch.zeros(2, len(heads), num_classes, dtype=torch.float64, device=device)
     training = model.training
     model.eval()
     with torch.random.fork_rng(devices=[]):  # a data loader draws from the generator that training uses
         for batch in dataloader:
-            for head, (scores, labels) in enumerate(foreground_scores(model, batch)):
+            for head, (scores, labels) in enumerate(TwoStage(model, batch).foreground_scores()):
                 losses = F.cross_entropy(scores.float(), labels, reduction="none").double()
                 total[head].index_add_(0, labels, losses)
                 n[head] += torch.bincount(labels, minlength=num_classes)
@@ -134,7 +81,7 @@ def class_precisions(model: nn.Module, dataloader, gt: GroundTruth) -> Tensor:
     Returns:
         (K,) float32 in [0, 1], NaN where a class has no object.
     """
-    model = model.module if is_model_wrapper(model) else model
+    model = unwrap(model)
     training = model.training
     model.eval()
     with torch.random.fork_rng(devices=[]):  # as above
@@ -154,7 +101,7 @@ def class_precisions(model: nn.Module, dataloader, gt: GroundTruth) -> Tensor:
     return torch.tensor(ap[order], dtype=torch.float32, device=next(model.parameters()).device)
 
 
-SIGNALS = ("loss", "metric")
+SIGNALS = dict(loss=("class_loss", 1), metric=("class_ap", -1))  # name in a record; lower is better
 
 
 @HOOKS.register_module()
@@ -163,14 +110,15 @@ class AdaptationHook(Hook):
 
     Args:
         dataloader: what differs from the config's `val_dataloader`, if it has one: at the least the data
-            set's `ann_file` (and `data_prefix`) of images held out from training.
-            None: class counts only, no adaptation.
+            set's `ann_file` (and `data_prefix`) of images held out from training. Wrappers that repeat or mix
+            images are taken off: the pass sees each once. A data set of another type than the config's stands
+            for itself. None: class counts only, no adaptation.
         every: iterations between passes; None: after every epoch.
         signal: what an augmenter adapts to: "loss", or "metric", the box AP of a class (appendix B.2).
 
     Attributes:
         history: one record per pass and box head, plain data: iteration, stage of a cascade (0 without), and
-            per class loss or AP, probability and group.
+            per class loss or AP and what the augmenter records, for FASA probability and group.
     """
 
     def __init__(self, dataloader: dict | None = None, every: int | None = None, signal: str = "loss"):
@@ -186,22 +134,23 @@ class AdaptationHook(Hook):
         Raises:
             UserError: there is no augmenter.
         """
-        if not any(getattr(head, "augmenter", None) for head in box_heads(runner.model)):
+        if not any(augmenters(runner.model)):
             raise UserError("AdaptationHook: no box head has an augmenter; use AugmentedShared2FCBBoxHead's")
         if self.overrides is not None:
-            cfg = Config(dict(runner.cfg.get("val_dataloader") or {}))
-            cfg.merge_from_dict(self.overrides)
-            cfg.dataset.pipeline = boxes_first(cfg.dataset.pipeline)
-            cfg.sampler = dict(type="DefaultSampler", shuffle=False, round_up=False)  # each image once
+            cfg = held_out_loader(runner.cfg.get("val_dataloader"), self.overrides)
             self.dataloader = Runner.build_dataloader(cfg, seed=0)
             if self.signal == "metric":
-                self.gt = read_ground_truth(self.dataloader.dataset.ann_file, "bbox")
+                if not hasattr(dataset := self.dataloader.dataset, "ann_file"):
+                    raise UserError(
+                        f'AdaptationHook: signal="metric" takes a data set of one ann_file, not a '
+                        f"{type(dataset).__name__}"
+                    )
+                self.gt = read_ground_truth(dataset.ann_file, "bbox")
         if runner.iter > 0:
             return  # resumed: probabilities are the checkpoint's
         self.history = []
-        for head in box_heads(runner.model):
-            if head.augmenter is not None:
-                head.augmenter.initialise(instance_counts(runner.train_dataloader.dataset, head.num_classes))
+        for augmenter in filter(None, augmenters(runner.model)):
+            augmenter.initialise(instance_counts(runner.train_dataloader.dataset, augmenter.num_classes))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Adapt every `every` iterations."""
@@ -217,24 +166,21 @@ class AdaptationHook(Hook):
         """One pass and one step of every augmenter."""
         if self.dataloader is None:
             return
-        heads = box_heads(runner.model)
-        if self.signal == "metric":
-            name, values = "class_ap", [class_precisions(runner.model, self.dataloader, self.gt)] * len(heads)
-        else:
-            name, values = "class_loss", class_losses(runner.model, self.dataloader)
-        for stage, (head, value) in enumerate(zip(heads, values, strict=True)):
-            if (augmenter := head.augmenter) is None or not augmenter.adapts():
+        with runner.optim_wrapper.optim_context(runner.model):  # in mixed precision where training is
+            values = self.measure(runner.model)
+        name, sign = SIGNALS[self.signal]
+        for stage, (augmenter, value) in enumerate(zip(augmenters(runner.model), values, strict=True)):
+            if augmenter is None or not augmenter.adapts():
                 continue
-            augmenter.adapt(-value if self.signal == "metric" else value)
-            self.history.append(
-                dict(
-                    iteration=iteration,
-                    stage=stage,
-                    probability=augmenter.probability.tolist(),
-                    group=augmenter.groups.tolist(),
-                )
-                | {name: value.tolist()}
-            )
+            augmenter.adapt(sign * value)
+            record = dict(iteration=iteration, stage=stage) | augmenter.record() | {name: value.tolist()}
+            self.history.append(record)
+
+    def measure(self, model: nn.Module) -> list[Tensor]:
+        """The signal of each box head, (K,); a metric is that of them all together."""
+        if self.signal == "metric":
+            return [class_precisions(model, self.dataloader, self.gt)] * len(box_heads(model))
+        return class_losses(model, self.dataloader)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """The history travels with the checkpoint."""
@@ -243,6 +189,50 @@ class AdaptationHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take up the history of the run that is resumed."""
         self.history = list(checkpoint.get("adaptation_history", []))
+
+
+def held_out_loader(base: dict | None, overrides: dict) -> Config:
+    """The config of the loader that a pass reads: each image once, its boxes with it.
+
+    Args:
+        base: the config's `val_dataloader`; None: it has none.
+        overrides: see `AdaptationHook`.
+
+    Raises:
+        UserError: no data set, or no pipeline, is said anywhere.
+    """
+    base, overrides = Config(dict(base or {})), Config(dict(overrides))
+    template = base.get("dataset") and unwrapped(base.dataset)
+    mine = overrides.get("dataset", {})
+    if template and "datasets" in template and mine:  # of parts that are alike: what differs is said
+        template = template.datasets[0]
+    pipeline = template and template.get("pipeline")
+    if mine.get("type", template and template.type) == (template and template.type):
+        dataset = Config(dict(template or {}))
+        dataset.merge_from_dict(mine)
+    else:
+        dataset = Config(dict(unwrapped(mine)))
+    parts = dataset.datasets if "datasets" in dataset else [dataset]
+    for part in parts:
+        if "type" not in part or not part.get("pipeline", pipeline):
+            raise UserError(
+                "AdaptationHook: no val_dataloader to take the data set and its pipeline from; "
+                "give dataloader=dict(dataset=dict(type=..., ann_file=..., pipeline=[...]))"
+            )
+        part["pipeline"] = boxes_first(part.get("pipeline", pipeline))
+    cfg = Config({key: value for key, value in base.items() if key not in ("dataset", "batch_sampler")})
+    cfg.merge_from_dict({key: value for key, value in overrides.items() if key != "dataset"})
+    cfg.dataset, cfg.sampler = dataset.to_dict(), dict(type="DefaultSampler", shuffle=False, round_up=False)
+    return cfg
+
+
+def unwrapped(dataset: dict) -> dict:
+    """The config of a data set without wrappers that repeat or mix its images; parts of several too."""
+    while "dataset" in dataset:
+        dataset = dataset["dataset"]
+    if "datasets" in dataset:
+        dataset = ConfigDict(dataset, datasets=[unwrapped(part) for part in dataset["datasets"]])
+    return dataset
 
 
 def boxes_first(pipeline: list[dict]) -> list[dict]:

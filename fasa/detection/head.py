@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import fasa
 from fasa.augmenter import Augmenter, virtual_loss
+from fasa.detection.two_stage import class_scores
 from fasa.errors import UserError
 
 
@@ -75,10 +76,6 @@ class AugmentedHead:
     def _logits(self, fc_cls: nn.Module, inputs: tuple[Tensor], scores: Tensor) -> Tensor:
         return self.augmenter.logits(scores, inputs[0], fc_cls.weight)
 
-    def class_scores(self, scores: Tensor) -> Tensor:
-        """Those of the scores, (N, >= K), that a softmax over classes takes, background last if it is one."""
-        return scores[:, : self.num_classes] if self.custom_cls_channels else scores
-
     def loss(
         self, cls_score: Tensor, bbox_pred: Tensor, rois: Tensor, labels: Tensor, *args, **kwargs
     ) -> dict:
@@ -103,7 +100,7 @@ class AugmentedHead:
         (_, encoded, _), self._step = self._step, None
         if labels is not None:
             scores = self.augmenter.logits(scores, encoded, self.fc_cls.weight, labels)
-        return self.class_scores(scores)
+        return class_scores(self, scores)
 
 
 @MODELS.register_module()

@@ -3,7 +3,6 @@
 N detections of an image.
 """
 
-import copy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from fasa.detection.two_stage import TwoStage
 from fasa.evaluation.matches import Matcher
 
 MASKS_AT_ONCE = 100  # of one image: with a mask for each of LVIS's classes they take 0.8 GB on their way
@@ -56,7 +56,7 @@ def detect(
     AP_Fixed needs what a cap per image would cut off.
 
     Args:
-        model: a two-stage detector of mmdet, in eval mode.
+        model: a two-stage detector of mmdet, see `two_stage`, in eval mode.
         dataloader: or its config.
         masks: whether to segment the boxes too.
         matcher: what it would leave out is left out, and no mask made that it would not look at.
@@ -64,17 +64,10 @@ def detect(
     if not isinstance(dataloader, DataLoader):
         dataloader = Runner.build_dataloader(dataloader, seed=0)
     categories = np.array(dataloader.dataset.cat_ids, dtype=np.int64)
-    settings = copy.deepcopy(model.roi_head.test_cfg)
-    settings.max_per_img = -1
     batches = tqdm(dataloader, desc="detect", unit="batch", mininterval=5, file=sys.stdout)
     for batch in batches:
-        data = model.data_preprocessor(batch, training=False)
-        samples = data["data_samples"]
-        features = model.extract_feat(data["inputs"])
-        metas = [sample.metainfo for sample in samples]
-        proposals = model.rpn_head.predict(features, samples, rescale=False)
-        found = model.roi_head.predict_bbox(features, metas, proposals, settings, rescale=False)
-        for i, (boxes, meta) in enumerate(zip(found, metas, strict=True)):
+        images = TwoStage(model, batch)
+        for i, (boxes, meta) in enumerate(zip(images.boxes(), images.metas, strict=True)):
             category = categories[boxes.labels.cpu().numpy()]
             score = boxes.scores.cpu().double().numpy()
             segmented = np.full(len(score), masks)
@@ -85,28 +78,24 @@ def detect(
             rle = np.full(len(score), b"", dtype=object)
             if masks:
                 chosen = boxes[torch.from_numpy(segmented)]
-                rle[segmented] = encode(model, [level[i : i + 1] for level in features], meta, chosen)
+                rle[segmented] = encode(images, i, chosen)
             scale = boxes.bboxes.new_tensor(meta["scale_factor"]).repeat(2)
             box = (boxes.bboxes / scale).cpu().double().numpy()
             box[:, 2:] -= box[:, :2]
             yield Found(meta["img_id"], category, score, box, rle.tolist())
 
 
-def encode(model: nn.Module, features: list[Tensor], meta: dict, found: InstanceData) -> list[bytes]:
+def encode(images: TwoStage, image: int, found: InstanceData) -> list[bytes]:
     """Segment boxes of one image: N compressed run-lengths."""
     boxes, labels, same = found.bboxes, found.labels, torch.arange(len(found))
-    heads = model.roi_head.mask_head
-    if (
-        heads[-1] if isinstance(heads, nn.ModuleList) else heads
-    ).class_agnostic:  # a box has the same mask whatever its class
+    if images.one_mask_a_box:
         boxes, same = boxes.unique(dim=0, return_inverse=True)
         labels = labels.new_zeros(len(boxes))
     rle = []
     for start in range(0, len(boxes), MASKS_AT_ONCE):
         part = slice(start, start + MASKS_AT_ONCE)
         found = InstanceData(bboxes=boxes[part].clone(), labels=labels[part], scores=labels[part])
-        found = model.roi_head.predict_mask(features, [meta], [found], rescale=True)[0]
-        rle += [code["counts"] for code in encode_masks(found.masks)]
+        rle += [code["counts"] for code in encode_masks(images.masks(image, found))]
     return [rle[i] for i in same.tolist()]
 
 

@@ -22,16 +22,25 @@ from pycocotools import mask as mask_utils
 
 from fasa.errors import UserError
 
+FAR = 16  # image sizes; pycocotools walks along a polygon's edges, and takes memory for every pixel of them
 
-def uncompressed(segmentation: list | dict, height: int, width: int) -> dict:
+
+def uncompressed(segmentation: list | dict, height: int, width: int) -> dict | None:
     """A mask as COCO's uncompressed RLE, from polygons or either RLE.
 
     Returns:
         ``size``, height and width; and ``counts``, a list of the lengths of the runs of 0, 1, 0 ... in
-        column-major order.
+        column-major order. None where there is no mask of this image: polygons of fewer than 3 points, which
+        mmdet ignores too, or far outside the image, RLE of another size.
     """
     if isinstance(segmentation, list):
-        segmentation = mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
+        polygons = [one for one in segmentation if len(one) >= 6 and len(one) % 2 == 0]
+        far = FAR * max(height, width)
+        if not polygons or not all(np.abs(one).max() <= far for one in polygons):  # false for NaN
+            return None
+        segmentation = mask_utils.merge(mask_utils.frPyObjects(polygons, height, width))
+    elif list(segmentation.get("size", ())) != [height, width]:
+        return None
     elif isinstance(segmentation["counts"], list):
         return segmentation
     pixels = mask_utils.decode(segmentation).ravel(order="F")
@@ -44,7 +53,8 @@ class CompatibleInstaBoost(InstaBoost):
     """mmdet's `InstaBoost` (same arguments, same defaults) for masks of any form, without flips.
 
     Random numbers come from the global generators of both Python and NumPy. An object of which no pixel is
-    left is removed; the others keep their class, but may change their order.
+    left is removed; the others keep their class, but may change their order. One without a mask, see
+    `uncompressed`, stays as it is; mmdet will ignore it or refuse it.
 
     Args:
         **settings: those of mmdet's `InstaBoost`.
@@ -71,6 +81,12 @@ class CompatibleInstaBoost(InstaBoost):
     def _load_anns(self, results: dict) -> tuple[list, list]:
         anns, ignored = super()._load_anns(results)
         height, width = results["img"].shape[:2]
-        for ann in anns:
+        objects = [instance for instance in results["instances"] if instance["ignore_flag"] == 0]
+        kept = []
+        for ann, instance in zip(anns, objects, strict=True):
             ann["segmentation"] = uncompressed(ann["segmentation"], height, width)
-        return anns, ignored
+            if ann["segmentation"] is None:
+                ignored.append(instance)
+            else:
+                kept.append(ann)
+        return kept, ignored

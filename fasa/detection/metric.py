@@ -16,7 +16,6 @@ from fasa.evaluation.inputs import Detections, GroundTruth, read_ground_truth
 from fasa.evaluation.instruments import instruments
 from fasa.evaluation.protocols import OLD, PROTOCOLS
 
-
 TIDE = (None, "lvis", "stock")
 
 
@@ -38,8 +37,8 @@ class FASALVISMetric(BaseMetric):
 
     Args:
         ann_file: LVIS v1 annotations of the data set evaluated.
-        iou_types: of "bbox" and "segm", both where neither this nor `metric` is given. The order of the file's
-            categories is that of the model's labels.
+        iou_types: of "bbox" and "segm", both where neither this nor `metric` is given. The order of the
+            file's categories is that of the model's labels.
         protocols: of "old", "fixed" and "pool".
         tide: whether to say where AP50 was lost: "lvis", or "stock" as tidecv would; None: not.
         metric: mmdet's name for `iou_types`, which its own configs set.

@@ -2,11 +2,10 @@
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from fasa.detection.adaptation import box_heads
+from fasa.detection.two_stage import augmenters, box_heads, feature_layers
 from fasa.errors import UserError
 
 
@@ -25,8 +24,7 @@ class PhasesHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Look for an augmenter with stages, and at what is frozen anyway."""
-        heads = box_heads(runner.model)
-        if not any(getattr(head.augmenter, "phase", 0) for head in heads):
+        if not any(augmenter.phase for augmenter in filter(None, augmenters(runner.model))):
             raise UserError(
                 "PhasesHook: no augmenter has stages; give a FeatureTransfer its `phase`, in iterations"
             )
@@ -34,14 +32,12 @@ class PhasesHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Freeze and unfreeze."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        for head in box_heads(model):
-            if head.augmenter is None:
+        for head, augmenter in zip(box_heads(runner.model), augmenters(runner.model), strict=True):
+            if augmenter is None:
                 continue
-            frozen = head.augmenter.frozen()
+            frozen = augmenter.frozen()
             self.set_trainable(head.fc_cls, frozen != "classifier")
-            layers = (head.shared_convs, head.shared_fcs, head.cls_convs, head.cls_fcs)
-            for part in (model.backbone, model.neck, *layers):
+            for part in feature_layers(runner.model, head):
                 self.set_trainable(part, frozen != "features")
                 part.train(frozen != "features")
 

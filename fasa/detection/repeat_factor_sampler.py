@@ -1,5 +1,6 @@
 """Repeat factor sampling as a data sampler of mmdet."""
 
+import inspect
 import itertools
 from collections.abc import Iterator, Sized
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import InfiniteSampler
+from mmengine.runner import EpochBasedTrainLoop
 
 from fasa.data.repeat_factors import repeat_factors
 from fasa.errors import UserError
@@ -14,15 +16,46 @@ from fasa.errors import UserError
 ROUNDINGS = ("ceil", "stochastic")
 
 
+def image_labels(dataset: Sized) -> list[list[int]]:
+    """The labels of each image's objects, of a data set as mmdet's or of wrappers around some.
+
+    Raises:
+        UserError: it does not tell them.
+    """
+    if hasattr(dataset, "datasets"):  # ConcatDataset
+        return [labels for part in dataset.datasets for labels in image_labels(part)]
+    if hasattr(dataset, "dataset"):
+        inner = image_labels(dataset.dataset)
+        if hasattr(dataset, "_get_ori_dataset_idx"):  # RepeatDataset, ClassBalancedDataset
+            dataset.full_init()
+            return [inner[dataset._get_ori_dataset_idx(i)] for i in range(len(dataset))]
+        return inner  # MultiImageMixDataset
+    if not hasattr(dataset, "get_cat_ids"):
+        raise UserError(
+            f"RepeatFactorSampler: {type(dataset).__name__} has no get_cat_ids; "
+            "use a data set that has, such as LVISV1Dataset"
+        )
+    return [dataset.get_cat_ids(i) for i in range(len(dataset))]
+
+
+def built_by_epochs() -> bool:
+    """Whether a loop by epochs is what builds the sampler; mmengine does not tell samplers."""
+    frame = inspect.currentframe()
+    while frame := frame.f_back:
+        if isinstance(frame.f_locals.get("self"), EpochBasedTrainLoop):
+            return True
+    return False
+
+
 @DATA_SAMPLERS.register_module(force=True)
 class RepeatFactorSampler(InfiniteSampler):
     """An `InfiniteSampler` whose epochs hold an image as often as its repeat factor says.
 
-    For an `IterBasedTrainLoop`; a loop by epochs takes mmengine's `ClassBalancedDataset`. Where nothing is
-    repeated, the order is that of `InfiniteSampler` with the same seed.
+    For an `IterBasedTrainLoop`; in a loop by epochs the first would never end, and takes mmengine's
+    `ClassBalancedDataset`. Where nothing is repeated, the order is `InfiniteSampler`'s of the same seed.
 
     Args:
-        dataset: one with `get_cat_ids`, as mmdet's have.
+        dataset: one with `get_cat_ids`, as mmdet's have, or mmengine's wrappers around such.
         threshold: fraction of images below which a class is repeated; see `repeat_factors`.
         rounding: "ceil": ceil(r) times in every epoch, the multiset of `ClassBalancedDataset`.
             "stochastic": floor(r) times and once more with probability r - floor(r), drawn anew for each
@@ -31,7 +64,8 @@ class RepeatFactorSampler(InfiniteSampler):
         seed: of order and rounding, equal on all ranks. None: one that ranks agree on.
 
     Raises:
-        UserError: an unknown rounding, or a data set that does not tell its images' classes.
+        UserError: an unknown rounding, a threshold that is no fraction, a data set that is empty or does not
+            tell its images' classes, or a loop by epochs.
 
     Attributes:
         factors: (I,) float64, at least 1.
@@ -47,14 +81,18 @@ class RepeatFactorSampler(InfiniteSampler):
     ):
         if rounding not in ROUNDINGS:
             raise UserError(f"RepeatFactorSampler: rounding is {rounding!r}; known: {', '.join(ROUNDINGS)}")
-        if not hasattr(dataset, "get_cat_ids"):
+        if not 0 <= threshold <= 1:
+            raise UserError(f"RepeatFactorSampler: threshold is {threshold!r}; it must lie in [0, 1]")
+        if built_by_epochs():
             raise UserError(
-                f"RepeatFactorSampler: {type(dataset).__name__} has no get_cat_ids; "
-                "use a data set that has, such as LVISV1Dataset"
+                "RepeatFactorSampler: an epoch of it never ends; set train_cfg to an IterBasedTrainLoop, or "
+                "wrap the data set in a ClassBalancedDataset instead"
             )
+        images = image_labels(dataset)[: len(dataset)]
+        if not images:
+            raise UserError("RepeatFactorSampler: the data set has no image")
         super().__init__(dataset, shuffle, seed)
         self.rounding = rounding
-        images = [dataset.get_cat_ids(i) for i in range(len(dataset))]
         num_classes = 1 + max(itertools.chain.from_iterable(images), default=-1)
         self.factors = repeat_factors(images, num_classes, threshold)
 

@@ -12,11 +12,11 @@ import torch.distributed as dist
 from mmdet.registry import HOOKS
 from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import IterBasedTrainLoop, Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
+from fasa.detection.two_stage import unwrap
 from fasa.errors import UserError
 from fasa.files import readable_errors, replacing
 
@@ -142,7 +142,7 @@ class ExactResumeHook(Hook):
             checkpoint = read_checkpoint(path)
             if not {"epoch", "iter"} <= checkpoint.get("meta", {}).keys():
                 raise UserError(f"{path}: holds weights alone, nothing to resume from; set resume=False")
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            model = unwrap(runner.model)
             check_model(model, checkpoint["state_dict"], path)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

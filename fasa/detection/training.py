@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from fasa.detection.resume import AUGMENTER, LAST, check_model, read_checkpoint
+from fasa.detection.two_stage import unwrap
 
 
 class Branch(Hook):
@@ -30,18 +31,15 @@ class Branch(Hook):
         """Load, unless this run is resumed."""
         if runner.iter > 0:
             return
-        state = read_checkpoint(self.checkpoint)["state_dict"]
-        mine = runner.model.state_dict()
+        model = unwrap(runner.model)
+        mine = model.state_dict()
         kept = {
             key: value
-            for key, value in state.items()
+            for key, value in read_checkpoint(self.checkpoint)["state_dict"].items()
             if AUGMENTER not in key or key in mine and mine[key].shape == value.shape
         }
-        missing, unexpected = runner.model.load_state_dict(kept, strict=False)
-        if wrong := [key for key in missing + unexpected if AUGMENTER not in key]:
-            raise UserError(
-                f"{self.checkpoint} is of another model: {wrong[0]} and {len(wrong) - 1} more do not match"
-            )
+        check_model(model, kept, self.checkpoint)
+        model.load_state_dict(kept, strict=False)
 
 
 def train(cfg: Config, branch_from: Path | None = None) -> Runner:

@@ -19,6 +19,7 @@ from fasa.detection.adaptation import (
     boxes_first,
     class_losses,
     class_precisions,
+    held_out_loader,
     instance_counts,
 )
 from fasa.detection.experiment import held_out
@@ -39,6 +40,7 @@ def model(config):
 
 @pytest.fixture
 def loader(config):
+    init_default_scope("mmdet")
     return Runner.build_dataloader(held_out(config(), "adapt"), seed=0)
 
 
@@ -274,6 +276,79 @@ def test_hook_without_an_augmenter_is_refused(config):
     cfg = config(iterations=1)
     cfg.custom_hooks = [dict(type="AdaptationHook")]
     with pytest.raises(UserError, match="no box head has an augmenter"):
+        Runner.from_cfg(cfg).train()
+
+
+WRAPPERS = {
+    "plain": lambda dataset: dataset,
+    "RepeatDataset": lambda dataset: dict(type="RepeatDataset", times=3, dataset=dataset),
+    "ClassBalancedDataset": lambda dataset: dict(
+        type="ClassBalancedDataset", oversample_thr=0.9, dataset=dict(dataset, test_mode=False)
+    ),
+    "ConcatDataset": lambda dataset: dict(type="ConcatDataset", datasets=[dataset, dataset]),
+    "MultiImageMixDataset": lambda dataset: dict(type="MultiImageMixDataset", dataset=dataset, pipeline=[]),
+    "wrappers of wrappers": lambda dataset: dict(
+        type="RepeatDataset", times=2, dataset=dict(type="ConcatDataset", datasets=[dataset])
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_a_pass_sees_each_image_once_whatever_wraps_the_validation_set(config, name):
+    init_default_scope("mmdet")
+    val = held_out(config(), "val")
+    val.dataset = WRAPPERS[name](val.dataset)
+    overrides = dict(dataset=dict(ann_file="annotations/adapt.json"))
+    cfg = held_out_loader(val, overrides)
+    loader = Runner.build_dataloader(cfg, seed=0)
+    expected = DATASETS.build(held_out(config(), "adapt").dataset)
+    found = [(one.img_path, len(one.gt_instances)) for batch in loader for one in batch["data_samples"]]
+    assert [path for path, _ in found] == [expected.get_data_info(i)["img_path"] for i in range(6)]
+    assert all(n > 0 for _, n in found)
+    assert overrides == dict(dataset=dict(ann_file="annotations/adapt.json"))
+
+
+def test_a_data_set_of_another_type_stands_for_itself(config):
+    init_default_scope("mmdet")
+    val = held_out(config(), "val")
+    parts = [dict(dict(val.dataset), ann_file=f"annotations/{name}.json") for name in ("val", "adapt")]
+    parts[0].pop("pipeline")  # the validation set's then
+    both = dict(type="ConcatDataset", datasets=parts)
+    for base in (val, None):
+        overrides = dict(dataset=dict(type="RepeatDataset", times=2, dataset=both))
+        if base is None:
+            with pytest.raises(UserError, match="no val_dataloader to take the data set and its pipeline"):
+                held_out_loader(base, overrides)
+            parts[0]["pipeline"] = val.dataset.pipeline
+        loader = Runner.build_dataloader(held_out_loader(base, overrides), seed=0)
+        assert sum(len(batch["data_samples"]) for batch in loader) == 12
+
+
+@pytest.mark.parametrize("overrides", [dict(), dict(dataset=dict(ann_file="a.json"))])
+def test_nothing_to_adapt_on_is_refused(config, overrides):
+    cfg = config(FASA, iterations=1)
+    cfg.custom_hooks = [dict(type="AdaptationHook", dataloader=overrides)]
+    with pytest.raises(UserError, match="AdaptationHook: no val_dataloader to take") as info:
+        Runner.from_cfg(cfg).train()
+    assert "\n" not in str(info.value)
+
+
+def test_a_label_beyond_the_heads_classes_is_refused(config):
+    init_default_scope("mmdet")
+    with pytest.raises(UserError, match="LVISV1Dataset: label 5, but the head has 4 classes"):
+        instance_counts(DATASETS.build(config().train_dataloader.dataset), 4)
+    with pytest.raises(UserError, match="list tells no instances"):
+        instance_counts([1, 2], 4)
+
+
+def test_a_metric_of_several_files_is_refused(config):
+    cfg = config(FASA, adapt_every=1, iterations=1)
+    hook = cfg.custom_hooks[0]
+    hook.signal, dataset = "metric", dict(hook.dataloader.dataset)
+    hook.dataloader.dataset = dict(type="ConcatDataset", datasets=[dataset, dataset])
+    with pytest.raises(
+        UserError, match='signal="metric" takes a data set of one ann_file, not a ConcatDataset'
+    ):
         Runner.from_cfg(cfg).train()
 
 

@@ -183,3 +183,28 @@ def test_a_missing_package_is_one_line_that_says_what_to_install(monkeypatch):
     with pytest.raises(UserError, match=r"needs the package instaboostfast .*: pip install .*") as error:
         TRANSFORMS.build(dict(type="CompatibleInstaBoost"))
     assert "\n" not in str(error.value)
+
+
+NO_MASK = {
+    "no polygon": [],
+    "an empty polygon": [[]],
+    "two points": [[5.0, 5.0, 25.0, 25.0]],
+    "half a point": [[5.0, 5.0, 25.0, 25.0, 5.0, 25.0, 7.0]],
+    "not finite": [[5.0, 5.0, 25.0, float("nan"), 5.0, 25.0]],
+    "far away": [[5.0, 5.0, 25.0, 1e9, 5.0, 25.0]],
+    "RLE of another size": dict(size=[9, 9], counts=[40, 41]),
+}
+
+
+@pytest.mark.parametrize("name", NO_MASK)
+@pytest.mark.parametrize("alone", [True, False])
+def test_objects_without_a_mask_stay_as_they_are(two_frames, name, alone):
+    results, _ = two_frames
+    odd = dict(bbox=[5.0, 5.0, 25.0, 25.0], bbox_label=1, ignore_flag=0, mask=NO_MASK[name])
+    results["instances"] = [odd] if alone else [results["instances"][0], odd, results["instances"][1]]
+    image = results["img"].copy()
+    random.seed(0), np.random.seed(0)
+    results = CompatibleInstaBoost(aug_ratio=1.0, color_prob=0.0)(results)
+    assert odd in results["instances"] and odd["mask"] is NO_MASK[name]
+    assert np.array_equal(image, results["img"]) == alone
+    assert sorted(one["bbox_label"] for one in results["instances"]) == ([1] if alone else [1, 3, 7])

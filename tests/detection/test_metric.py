@@ -15,7 +15,6 @@ from fasa.detection.experiment import held_out
 from fasa.errors import UserError
 from fasa.evaluation import PROTOCOLS, instruments
 
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -173,7 +172,9 @@ def test_classes_in_another_order_are_refused(tiny_glyphs):
 )
 def test_unknown_settings_are_refused(tiny_glyphs, settings, message):
     with pytest.raises(UserError, match=message):
-        METRICS.build(dict(type="FASALVISMetric", ann_file=str(tiny_glyphs / "annotations/val.json")) | settings)
+        METRICS.build(
+            dict(type="FASALVISMetric", ann_file=str(tiny_glyphs / "annotations/val.json")) | settings
+        )
 
 
 BASE = "mmdet::lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py"
@@ -182,7 +183,9 @@ BASE = "mmdet::lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py"
 def test_the_readmes_evaluator_goes_over_mmdets_own(tiny_glyphs, tmp_path):
     """A child config's keys are merged with the base's, which names `metric` and `backend_args`."""
     lines = re.search(r"```python\n(val_evaluator.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
-    (tmp_path / "config.py").write_text(f'_base_ = "{BASE}"\ncustom_imports = dict(imports=["fasa.detection"])\n{lines}')
+    (tmp_path / "config.py").write_text(
+        f'_base_ = "{BASE}"\ncustom_imports = dict(imports=["fasa.detection"])\n{lines}'
+    )
     cfg = Config.fromfile(tmp_path / "config.py")
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         assert evaluator.type == "FASALVISMetric" and evaluator.metric == ["bbox", "segm"]

@@ -3,10 +3,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from mmdet.registry import DATA_SAMPLERS, DATASETS
 from mmengine.dataset import ClassBalancedDataset, InfiniteSampler
+from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import Dataset
 
 from fasa.detection.repeat_factor_sampler import RepeatFactorSampler
 from fasa.errors import UserError
@@ -122,3 +126,99 @@ def test_mistakes_are_named():
         DATA_SAMPLERS.build(dict(type="RepeatFactorSampler", dataset=Images(), threshold=1, rounding="floor"))
     with pytest.raises(UserError, match="list has no get_cat_ids; use a data set that has"):
         RepeatFactorSampler([1, 2], 0.5, seed=0)
+
+
+def wrapped(glyphs):
+    """Wrappers around the tiny data set, and which image each place of them is."""
+    twelve = list(range(12))
+    balanced = ClassBalancedDataset(DATASETS.build(glyphs), 0.5).repeat_indices
+    return {
+        "RepeatDataset": (dict(type="RepeatDataset", times=2, dataset=glyphs), 2 * twelve),
+        "ConcatDataset": (dict(type="ConcatDataset", datasets=[glyphs, glyphs]), 2 * twelve),
+        "ClassBalancedDataset": (
+            dict(type="ClassBalancedDataset", oversample_thr=0.5, dataset=glyphs),
+            balanced,
+        ),
+        "MultiImageMixDataset": (dict(type="MultiImageMixDataset", dataset=glyphs, pipeline=[]), twelve),
+        "wrappers of wrappers": (
+            dict(
+                type="ConcatDataset",
+                datasets=[dict(type="RepeatDataset", times=3, dataset=glyphs), glyphs],
+            ),
+            4 * twelve,
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "RepeatDataset",
+        "ConcatDataset",
+        "ClassBalancedDataset",
+        "MultiImageMixDataset",
+        "wrappers of wrappers",
+    ],
+)
+def test_wrapped_data_sets_are_looked_into(glyphs, name):
+    cfg, places = wrapped(glyphs)[name]
+    dataset, plain = DATASETS.build(cfg), DATASETS.build(glyphs)
+    mine = RepeatFactorSampler(dataset, 0.9, seed=0)
+
+    class Same:
+        def __len__(self):
+            return len(places)
+
+        def get_cat_ids(self, i):
+            return plain.get_cat_ids(places[i])
+
+    assert len(dataset) == len(places) and (mine.factors > 1).any()
+    np.testing.assert_array_equal(mine.factors, RepeatFactorSampler(Same(), 0.9, seed=0).factors)
+
+
+def test_an_empty_data_set_is_refused():
+    images = Images()
+    images.classes = []
+    with pytest.raises(UserError, match="the data set has no image"):
+        RepeatFactorSampler(images, 0.5, seed=0)
+
+
+@pytest.mark.parametrize("threshold", [-1, 2, float("nan")])
+def test_a_threshold_is_a_fraction(threshold):
+    with pytest.raises(UserError, match=r"threshold is .*; it must lie in \[0, 1\]"):
+        RepeatFactorSampler(Images(), threshold, seed=0)
+
+
+@pytest.mark.parametrize("by_epoch", [True, False])
+def test_a_loop_by_epochs_is_refused(tmp_path, by_epoch):
+    class Toy(BaseModel):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(1, 1)
+
+        def forward(self, x, mode):
+            return dict(loss=self.layer(torch.stack(x).float()).mean())
+
+    class Items(Images, Dataset):
+        metainfo = {}
+
+        def __getitem__(self, i):
+            return dict(x=torch.tensor([i]))
+
+    sampler = dict(type="RepeatFactorSampler", threshold=0.5)
+    runner = Runner(
+        Toy(),
+        str(tmp_path),
+        train_dataloader=dict(dataset=Items(), batch_size=2, num_workers=0, sampler=sampler),
+        train_cfg=dict(by_epoch=True, max_epochs=1) if by_epoch else dict(by_epoch=False, max_iters=3),
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.01)),
+        default_scope="mmdet",
+        experiment_name=tmp_path.name,
+        log_level="ERROR",
+    )
+    if not by_epoch:
+        runner.train()
+        assert runner.iter == 3
+        return
+    with pytest.raises(UserError, match="an epoch of it never ends; set train_cfg to an IterBasedTrainLoop"):
+        runner.train()

@@ -19,6 +19,8 @@ from fasa.errors import UserError
 from fasa.evaluation.inputs import SHAPE_FIELD, read_detections, read_ground_truth
 from fasa.evaluation.instruments import instruments
 from fasa.evaluation.protocols import OLD, PROTOCOLS
+from fasa.evaluation.reading import called
+from fasa.files import readable_errors, replacing
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,25 +49,36 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; 1 where the input is at fault."""
     args = parser().parse_args(arguments)
     try:
-        if args.out:
-            check_out(args.out, args.gt, args.dt)
-        measured = {}
-        for kind in dict.fromkeys(args.iou):
-            start = time.perf_counter()
-            _say(f"{kind}: reading {args.gt} and {args.dt}")
-            gt = read_ground_truth(args.gt, kind)
-            dt = read_detections(args.dt, gt)
-            _say(f"{kind}: {len(dt.score):,} detections in {len(gt.image_ids):,} images")
-            protocols = [PROTOCOLS[name] for name in dict.fromkeys(args.protocol)]
-            measured[kind] = instruments(gt, dt, kind, protocols, args.tide, progress=True)
-            _say(f"{kind}: {time.perf_counter() - start:.1f} s")
-        print(table(measured))
-        if args.out:
-            write(measured, args.out)
+        run(args)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say("error: " + " ".join(str(error).splitlines()))
         return 1
+    except MemoryError:
+        _say("error: the memory does not suffice; use a machine with more, or fewer images")
+        return 1
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 130
     return 0
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure what is asked for, write it, print it."""
+    if args.out:
+        check_out(args.out, args.gt, args.dt)
+    measured = {}
+    for kind in dict.fromkeys(args.iou):
+        start = time.perf_counter()
+        _say(f"{kind}: reading {called(args.gt)} and {called(args.dt)}")
+        gt = read_ground_truth(args.gt, kind)
+        dt = read_detections(args.dt, gt)
+        _say(f"{kind}: {len(dt.score):,} detections in {len(gt.image_ids):,} images")
+        protocols = [PROTOCOLS[name] for name in dict.fromkeys(args.protocol)]
+        measured[kind] = instruments(gt, dt, kind, protocols, args.tide, progress=True)
+        _say(f"{kind}: {time.perf_counter() - start:.1f} s")
+    if args.out:
+        write(measured, args.out)
+    _print(table(measured))
 
 
 def table(measured: dict[str, dict[str, dict[str, float]]]) -> str:
@@ -95,25 +108,38 @@ def _block(title: str, rows: dict[str, dict[str, float]]) -> str:
 
 def check_out(out: Path, *inputs: str) -> None:
     """Refuse an output that could not be written, or would overwrite an input, before any work."""
-    if not out.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {out.parent}")
-    if out.is_dir() or not os.access(out.parent, os.W_OK):
-        raise UserError(f"--out {out}: is a folder, or in one that may not be written to; name a file")
-    if out.exists() and any(Path(one).exists() and out.samefile(one) for one in inputs):
-        raise UserError(f"--out {out}: is an input and would be lost; name another file")
+    where = f"--out {called(out)}"
+    with readable_errors(out):
+        if not out.parent.is_dir():
+            raise UserError(f"{where}: there is no folder {called(out.parent)}")
+        if out.exists() and not out.is_file():
+            raise UserError(f"{where}: is not a regular file, but a folder or device; name a file")
+        if not os.access(out.resolve().parent, os.W_OK):
+            raise UserError(f"{where}: is in a folder that may not be written to; choose another")
+        if out.exists() and any(Path(one).exists() and out.samefile(one) for one in inputs):
+            raise UserError(f"{where}: is an input and would be lost; name another file")
 
 
 def write(measured: dict, out: Path) -> None:
-    """Write JSON beside `out`, then rename it."""
+    """Write JSON, whole or not at all."""
 
     def plain(content):
         if isinstance(content, dict):
             return {key: plain(value) for key, value in content.items()}
         return None if math.isnan(content) else content
 
-    part = out.with_name(out.name + ".part")
-    part.write_text(json.dumps(plain(measured), indent=1) + "\n")
-    os.replace(part, out)
+    with replacing(out, "w") as file:
+        file.write(json.dumps(plain(measured), indent=1) + "\n")
+
+
+def _print(text: str) -> None:
+    """To standard output, which may be a full disk, or a pipe that nobody reads any more."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again at exit
+        if not isinstance(error, BrokenPipeError):
+            raise UserError(f"standard output: {error.strerror}") from error
 
 
 def _say(text: str) -> None:

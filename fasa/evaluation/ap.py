@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fasa.errors import UserError
 from fasa.evaluation.matches import ALL, AREAS, BITS, IOU_THRESHOLDS, Matches, match
-from fasa.evaluation.protocols import OLD, Protocol
+from fasa.evaluation.overlap import lexsort
+from fasa.evaluation.protocols import OLD, Protocol, checked
 
 RECALLS = np.linspace(0, 1, 101)
 
@@ -28,11 +30,14 @@ def evaluate(gt, detections, protocol: Protocol = OLD, iou_type: str = "segm") -
     The other arguments and the errors are those of `match`. Detections may be empty: AP is 0 then.
     AP_Fixed needs inference without a cap per image: of 300 an image it is a lower bound only.
     """
+    (protocol,) = checked([protocol])
     return judge(match(gt, detections, iou_type, [protocol]), protocol)
 
 
 def judge(matches: Matches, protocol: Protocol = OLD) -> Result:
     """Evaluates what was matched once, by one of the protocols."""
+    if not isinstance(matches, Matches):
+        raise UserError(f"judge takes Matches, not {type(matches).__name__}; make them by `match`")
     matches = matches.within(protocol)
     frequency = matches.frequency
     everything = slice(None)
@@ -81,7 +86,8 @@ def curves(matches: Matches, area: int = ALL, pooled=None) -> tuple[np.ndarray, 
         member = np.zeros(n_classes, dtype=bool)
         member[pooled] = True
         keep = np.flatnonzero(member[label])
-        keep = keep[np.argsort(-matches.score[keep], kind="stable")]
+        # of equal scores the lower image first, then the lower class: large-vocab-devil's order
+        keep = keep[lexsort(matches.image[keep], -matches.score[keep])]
         matched, ignored, label = matched[keep], ignored[keep], np.zeros(len(keep), dtype=np.int64)
         object_class, n_classes = np.zeros(member[object_class].sum(), dtype=np.int64), 1
     n_objects = np.bincount(object_class, minlength=n_classes)

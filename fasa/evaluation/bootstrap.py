@@ -42,8 +42,15 @@ def paired_bootstrap(
         An interval for each of AP, AP50, AP75, APr, APc, APf.
 
     Raises:
-        UserError: a row without runs, or runs that were not evaluated on the same annotations.
+        UserError: a row without runs, what is no `Matches`, runs that were not evaluated on the same
+            annotations, or no resamples.
     """
+    a, b = list(a), list(b)
+    if not all(isinstance(run, Matches) for run in [*a, *b]):
+        raise UserError("the bootstrap takes Matches, a list for each row")
+    for name, value, least in (("n_resamples", n_resamples, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise UserError(f"{name} is {value!r}; it must be a whole number from {least}")
     if not a or not b:
         raise UserError("the bootstrap needs at least one run of each row")
     for field in ("image_ids", "category_ids", "frequency", "object_image", "object_class", "object_counts"):

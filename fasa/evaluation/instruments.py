@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable
 
+from fasa.errors import UserError
 from fasa.evaluation.ap import judge
 from fasa.evaluation.inputs import read_detections, read_ground_truth
 from fasa.evaluation.matches import match
-from fasa.evaluation.protocols import PROTOCOLS, Protocol
+from fasa.evaluation.protocols import PROTOCOLS, Protocol, checked
 from fasa.evaluation.tide import tide
+
+READINGS = ("lvis", "stock", None)  # of TIDE
 
 
 def instruments(
@@ -24,11 +27,13 @@ def instruments(
     Args:
         with_tide: which of TIDE's readings: "lvis" or "stock"; None: neither.
 
-    The other arguments and the errors are those of `match`.
+    The other arguments and the errors are those of `match`; an unknown reading is one more.
     """
+    protocols = checked(protocols)
+    if with_tide not in READINGS:
+        raise UserError(f"with_tide is {with_tide!r}; choose 'lvis', 'stock' or None")
     gt = read_ground_truth(gt, iou_type)
     detections = read_detections(detections, gt)
-    protocols = list(protocols)
     matches = match(gt, detections, iou_type, protocols, progress)
     measured = {protocol.name: judge(matches, protocol).summary for protocol in protocols}
     if with_tide:

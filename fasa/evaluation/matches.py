@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import compress
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -20,13 +19,16 @@ from fasa.errors import UserError
 from fasa.evaluation.inputs import (
     Detections,
     GroundTruth,
-    mask_areas,
+    checked,
     positions,
     read_detections,
     read_ground_truth,
 )
+from fasa.evaluation.masks import mask_areas
 from fasa.evaluation.overlap import box_iou, contains, lexsort, mask_iou, places, ranges
 from fasa.evaluation.protocols import PROTOCOLS, Protocol
+from fasa.evaluation.protocols import checked as checked_protocols
+from fasa.files import replacing
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AREAS = {"": (0, 1e10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}  # pixels, ends included
@@ -83,8 +85,9 @@ class Matches:
         """Those of the detections that take part in a protocol.
 
         Raises:
-            ValueError: detections that it takes were left out when these matches were made.
+            UserError: detections that it takes were left out when these matches were made.
         """
+        (protocol,) = checked_protocols([protocol])
         per_image, per_class = self.caps
         old, fixed = protocol.per_image is not None, protocol.per_class is not None
         if not (
@@ -92,7 +95,7 @@ class Matches:
             and protocol.per_image <= per_image
             or (protocol.per_class if fixed else ALL_OF_THEM) <= per_class
         ):
-            raise ValueError(
+            raise UserError(
                 f"matched for the best {per_image} an image and {per_class} a class, not for {protocol}"
             )
         keep = protocol.takes(self.image_rank, self.class_rank)
@@ -104,30 +107,77 @@ class Matches:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes an ``.npz`` without pickles; equal matches give equal bytes."""
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as file:
+        with replacing(path) as file:
             np.savez_compressed(file, **vars(self))
-        part.replace(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Matches":
         """Reads what ``save`` wrote; raises ``UserError`` where that is not what the file holds."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return cls(**arrays)
+                matches = cls(**arrays)
+            matches._check()
+            return matches
         except (
             OSError,
             ValueError,
             EOFError,
             TypeError,
+            AttributeError,
+            MemoryError,
             NotImplementedError,
             zipfile.BadZipFile,
             zlib.error,
         ) as error:
             raise UserError(f"{path}: cannot read matches ({error}); evaluate again") from error
 
+    def _check(self) -> None:
+        """Refuse arrays that do not belong together."""
+        n, g = len(self.score), len(self.object_image)
+        shapes = dict(
+            frequency=self.category_ids.shape,
+            **dict.fromkeys(("object_image", "object_class"), (g,)),
+            object_counts=(g, len(AREAS)),
+            caps=(2,),
+            **dict.fromkeys(("image", "label", "score", "image_rank", "class_rank"), (n,)),
+            **{name: (n, len(AREAS)) for name in ("matched", "ignored")},
+        )
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} is of shape {getattr(self, name).shape}, not {shape}")
+        for name, kinds in KINDS.items():
+            if getattr(self, name).dtype.kind not in kinds:
+                raise ValueError(f"{name} is of {getattr(self, name).dtype}")
+        for name, most in (
+            ("image", self.image_ids),
+            ("label", self.category_ids),
+            ("object_image", self.image_ids),
+            ("object_class", self.category_ids),
+        ):
+            column = getattr(self, name)
+            if len(column) and not 0 <= column.min() <= column.max() < len(most):
+                raise ValueError(f"{name} is beyond those there are")
+        for name in ("label", "object_class"):
+            if (np.diff(getattr(self, name)) < 0).any():
+                raise ValueError(f"{name} is out of order")
 
+
+KINDS = dict(  # of the arrays' types, in NumPy's letters
+    image_ids="i",
+    category_ids="i",
+    frequency="U",
+    object_image="i",
+    object_class="i",
+    object_counts="b",
+    caps="i",
+    image="i",
+    label="i",
+    score="f",
+    image_rank="i",
+    class_rank="i",
+    matched="u",
+    ignored="u",
+)
 PER_DETECTION = ("image", "label", "score", "image_rank", "class_rank", "matched", "ignored")
 
 
@@ -154,20 +204,26 @@ def match(
             ``score``, and ``segmentation`` (RLE) for "segm" or ``bbox`` (x, y, w, h in pixels) for "bbox".
         iou_type: "segm" or "bbox".
         protocols: that the matches are for; detections that none of them takes are left out.
-        progress: whether to show a bar.
+        progress: whether to show a bar, if standard error is a terminal.
 
     Raises:
         UserError: unreadable file, missing field, unknown id, score or box not finite, mask of another size.
     """
+    protocols = checked_protocols(protocols)
     gt = read_ground_truth(gt, iou_type)
     dt = read_detections(detections, gt)
     matcher = Matcher(gt, protocols)
-    bar = tqdm(total=len(dt.score), desc="match", unit=" detections", unit_scale=True, disable=not progress)
-    for part in _by_image(dt.image_id):
-        shape = dt.shape[part] if isinstance(dt.shape, np.ndarray) else [dt.shape[n] for n in part]
-        matcher.add(Detections(dt.image_id[part], dt.category_id[part], dt.score[part], shape), place=part)
-        bar.update(len(part))
-    bar.close()
+    with tqdm(
+        total=len(dt.score),
+        desc="match",
+        unit=" detections",
+        unit_scale=True,
+        disable=None if progress else True,
+    ) as bar:
+        for part in _by_image(dt.image_id):
+            shape = dt.shape[part] if isinstance(dt.shape, np.ndarray) else [dt.shape[n] for n in part]
+            matcher._add(Detections(dt.image_id[part], dt.category_id[part], dt.score[part], shape), part)
+            bar.update(len(part))
     return matcher.matches()
 
 
@@ -194,7 +250,7 @@ class Matcher:
     """
 
     def __init__(self, gt: GroundTruth, protocols: Iterable[Protocol] = tuple(PROTOCOLS.values())):
-        self.gt, protocols = gt, list(protocols)
+        self.gt, protocols = gt, checked_protocols(protocols)
         self.per_image = max([p.per_image for p in protocols if p.per_image is not None], default=0)
         uncapped = [p.per_class for p in protocols if p.per_image is None]
         self.per_class = ALL_OF_THEM if None in uncapped else max(uncapped, default=0)
@@ -212,9 +268,15 @@ class Matcher:
         """Matches all detections of some images, none of which was added before.
 
         Args:
-            dt: as checked by `read_detections`.
+            dt: the detections.
             place: (N,) of each in the order that decides between equal scores; None: as they come.
+
+        Raises:
+            UserError: columns that do not fit each other or the annotations, a mask cut short.
         """
+        self._add(checked(dt, self.gt), place)
+
+    def _add(self, dt: Detections, place: np.ndarray | None) -> None:
         n = len(dt.score)
         if place is None:
             place = np.arange(self._added, self._added + n)
@@ -224,7 +286,7 @@ class Matcher:
         label = positions(dt.category_id, self.gt.category_ids, "category", "detections")
         part = dict(image=image.astype(np.int32), label=label.astype(np.int32), score=dt.score, place=place)
         part["image_rank"] = places(image, -dt.score)
-        part["counts"], part["matched"], part["ignored"] = self._match(image, label, dt)
+        part["counts"], part["matched"], part["ignored"] = self._match(image, label, dt, place)
         self._parts.append(part)
         if self._held > 2 * self._kept + min(self.per_class, CHUNK):
             self._prune()
@@ -266,7 +328,7 @@ class Matcher:
         """Joins the parts, and drops what no protocol would take."""
         if not self._parts:
             nothing = Detections(np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros((0, 4)))
-            self.add(nothing)
+            self._add(nothing, None)
         part = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
         rank = part["class_rank"] = places(part["label"], part["place"], -part["score"])
         if self.per_class == 0:
@@ -280,7 +342,7 @@ class Matcher:
         self._held = self._kept = len(part["score"])
         return part
 
-    def _match(self, image: np.ndarray, label: np.ndarray, dt: Detections) -> tuple[np.ndarray, ...]:
+    def _match(self, image, label, dt: Detections, place) -> tuple[np.ndarray, ...]:
         """Which detections count, (N,), and their bits matched and ignored, both (N, A)."""
         gt, n = self.gt, len(dt.score)
         cell = image * len(gt.category_ids) + label
@@ -290,7 +352,7 @@ class Matcher:
             area = dt.shape[order, 2] * dt.shape[order, 3]
         else:
             masks = [dt.shape[d] for d in order.tolist()]
-            area = mask_areas(masks, gt.sizes[image[order]], dt.image_id[order])
+            area = mask_areas(masks, gt.sizes[image[order]], "detections", place[order])
             masks = list(compress(masks, area > 0))
         order, area = order[area > 0], area[area > 0]
         cell = cell[order]

@@ -3,9 +3,12 @@
 Dave et al., "Evaluating Large-Vocabulary Object Detectors: The Devil is in the Details", 2021.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from fasa.errors import UserError
 
 
 class Protocol(NamedTuple):
@@ -31,3 +34,23 @@ FIXED = Protocol("fixed", per_image=None, per_class=10_000, pooled=False)
 POOL = Protocol("pool", per_image=None, per_class=10_000, pooled=True)
 
 PROTOCOLS = {protocol.name: protocol for protocol in (OLD, FIXED, POOL)}
+
+
+def checked(protocols: Iterable[Protocol]) -> list[Protocol]:
+    """Protocols whose caps are whole numbers from 0, or None.
+
+    Raises:
+        UserError: one that is none, such as its name.
+    """
+    if isinstance(protocols, str) or not isinstance(protocols, Iterable):
+        raise UserError(f"protocols are {protocols!r}, not a list of fasa.evaluation.OLD, FIXED, POOL")
+    return [_checked(protocol) for protocol in protocols]
+
+
+def _checked(protocol: Any) -> Protocol:
+    if not isinstance(protocol, Protocol):
+        raise UserError(f"{protocol!r} is no Protocol; take fasa.evaluation.OLD, FIXED or POOL")
+    for cap in (protocol.per_image, protocol.per_class):
+        if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int) or cap < 0):
+            raise UserError(f"{protocol}: a cap is a whole number from 0, or None")
+    return protocol

@@ -51,11 +51,11 @@ import numpy as np
 from fasa.evaluation.inputs import (
     Detections,
     GroundTruth,
-    mask_areas,
     positions,
     read_detections,
     read_ground_truth,
 )
+from fasa.evaluation.masks import mask_areas
 from fasa.evaluation.matches import greedy
 from fasa.evaluation.overlap import box_iou, lexsort, mask_iou, places
 
@@ -166,7 +166,7 @@ def _best(gt: GroundTruth, dt: Detections, stock: bool) -> tuple:
         area = shape[:, 2] * shape[:, 3]
     else:
         shape = [dt.shape[d] for d in best.tolist()]
-        area = mask_areas(shape, gt.sizes[image[best]], dt.image_id[best])
+        area = mask_areas(shape, gt.sizes[image[best]], "detections", best)
     blamed &= stock | (area > 0)
     return image[best], label[best], dt.score[best], shape, blamed
 

@@ -8,7 +8,8 @@ from pycocotools import mask as mask_utils
 
 from fasa.errors import UserError
 from fasa.evaluation.inputs import positions
-from fasa.evaluation.overlap import lexsort, places, run_sums
+from fasa.evaluation.masks import run_sums
+from fasa.evaluation.overlap import lexsort, places
 
 
 def some_masks(rng, n):

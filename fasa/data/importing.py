@@ -280,6 +280,7 @@ def complete(parts: dict[str, Part]) -> list[dict]:
         print(
             f"train: {len(names) - len(categories)} of {len(names)} classes have no object and are left out"
         )
+    lvis.refuse_double("train", "categories with objects", "name", [one.name for one in categories])
     known = {category.id for category in categories}
     for part, content in parts.items():
         kept = [one for one in content.annotations if one.category_id in known]

@@ -132,7 +132,7 @@ def check(path: str | Path, content: Any) -> None:
         content: with lists `images`, `annotations` and `categories`, such as a `File`.
 
     Raises:
-        UserError: an id twice, one that is not there, or a name twice; names the entry.
+        UserError: an id twice, or one that is not there; names the entry.
     """
     known = {}
     for section in ("images", "annotations", "categories"):
@@ -140,7 +140,6 @@ def check(path: str | Path, content: Any) -> None:
         refuse_double(path, section, "id", ids)
     if not content.categories:
         raise UserError(f"{path}: categories is empty")
-    refuse_double(path, "categories", "name", [category.name for category in content.categories])
     for section, field, target in (
         ("annotations", "image_id", "images"),
         ("annotations", "category_id", "categories"),
@@ -239,6 +238,7 @@ def read_annotations(path: str | Path, *, train: bool = False) -> dict:
     try:
         file = decode(path, File)
         check(path, file)
+        refuse_double(path, "categories", "name", [category.name for category in file.categories])
         images = {image.id: image for image in file.images}
         for place, image in enumerate(file.images):
             refuse_outside(f"{path}: images[{place}].coco_url", relative(image.coco_url))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fasa.data import source
-from fasa.data.lvis import check_images, image_path, read_annotations
+from fasa.data.lvis import check_images, read, relative
 from fasa.data.pictures import decode_error, read_manifest
 from fasa.data.prepared import MANIFEST, PARTS
 from fasa.errors import UserError
@@ -110,10 +110,12 @@ def data_set(folder: Path, images: bool = False) -> Row:
     try:
         found = source(folder)
         for part in PARTS:
-            annotations = read_annotations(folder / "annotations" / f"{part}.json", train=part == "train")
+            annotations = read(folder / "annotations" / f"{part}.json", train=part == "train")
             check_images(found.images, annotations)
-            paths |= dict.fromkeys(image_path(found.images, image) for image in annotations["images"])
-            sizes.append(f"{part} {len(annotations['images'])}")
+            paths |= dict.fromkeys(
+                Path(found.images, relative(image.coco_url)) for image in annotations.images
+            )
+            sizes.append(f"{part} {len(annotations.images)}")
         broken = [error for path in paths if (error := decode_error(path))] if images else []
         broken += changed(folder / MANIFEST, Path(found.images))
     except UserError as error:

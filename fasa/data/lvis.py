@@ -297,7 +297,7 @@ def refuse_outside(where: str, name: str) -> None:
         UserError: an absolute path, one with "..", or none at all.
     """
     parts = PurePosixPath(name).parts
-    if not parts or parts[0] == "/" or ".." in parts or "\0" in name or "://" in name:
+    if not parts or parts[0][0] == "/" or ".." in parts or "://" in name or min(name) < " ":
         raise UserError(f"{where}: {name!r} does not name a file inside the folder of images")
 
 
@@ -315,7 +315,7 @@ def check_images(root: str | Path, annotations: dict | File) -> None:
         paths = [Path(root, relative(image.coco_url)) for image in annotations.images]
     else:
         paths = [image_path(root, image) for image in annotations["images"]]
-    missing = [path for path in paths if not path.is_file()]
+    missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
-        reason = "is no regular file" if missing[0].exists() else "missing"
+        reason = "is no regular file" if os.path.exists(missing[0]) else "missing"
         raise UserError(f"{missing[0]}: {reason}, with {len(missing) - 1} other images; {MEND}")

@@ -246,6 +246,19 @@ def test_what_lvis_says_is_kept(folder, train, val):
     assert cat["instance_count"] == objects(parts["train"])[7]
 
 
+def test_any_name_that_a_file_can_have_is_taken(folder, train):
+    for image, name in zip(
+        train["images"], ("2024 at 1.00\u202fPM.png", "Grüße.png", "a\\b.png", "..png"), strict=False
+    ):
+        image["file_name"] = name
+    save(folder, train=train)
+    parts = prepare()
+    assert {"2024 at 1.00\u202fPM.png", "Grüße.png"} <= {
+        one.name for one in read_manifest(Path("out/images.tsv"))
+    }
+    assert sum(len(part["images"]) for part in parts.values()) == 20
+
+
 def test_names_tell_classes_apart(folder, train):
     train["categories"][2]["name"] = "cat"  # has no objects: some tools list the group of the classes so
     save(folder, train=train)
@@ -528,8 +541,12 @@ def test_what_lies_in_the_way_is_kept(folder, train, val, monkeypatch):
             prepare(val="val.json", seed=3)
     assert {p: p.read_bytes() for p in Path("out").rglob("*.*")} == before
     assert not Path(".out.partial").exists()
+    os.rename("out", "elsewhere")
+    Path("out").symlink_to("elsewhere")
+    prepare(val="val.json")
+    assert Path("out").is_symlink() and {p: p.read_bytes() for p in Path("out").rglob("*.*")} == before
     Path("out/thesis.tex").write_text("...")
-    with pytest.raises(UserError, match=r"out: is not a folder of prepared data and would be lost"):
+    with pytest.raises(UserError, match=r"elsewhere: is not a folder of prepared data and would be lost"):
         prepare(val="val.json")
     assert Path("out/thesis.tex").exists()
 

@@ -15,11 +15,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from tqdm import tqdm
+
 from fasa.data import source
 from fasa.data.lvis import check_images, read, relative
 from fasa.data.pictures import decode_error, read_manifest
 from fasa.data.prepared import MANIFEST, PARTS
 from fasa.errors import UserError
+from fasa.files import readable_errors
 
 LIBRARY = ["torch", "numpy", "scikit-learn", "mmcv", "mmengine", "mmdet"]
 PIPELINE = ["dvc", "papermill", "jupyterlab", "lvis", "pycocotools", "matplotlib"]
@@ -116,7 +119,8 @@ def data_set(folder: Path, images: bool = False) -> Row:
                 Path(found.images, relative(image.coco_url)) for image in annotations.images
             )
             sizes.append(f"{part} {len(annotations.images)}")
-        broken = [error for path in paths if (error := decode_error(path))] if images else []
+        read_all = tqdm(paths if images else (), desc="images", unit="", mininterval=1, disable=None)
+        broken = [error for path in read_all if (error := decode_error(path))]
         broken += changed(folder / MANIFEST, Path(found.images))
     except UserError as error:
         return Row(False, folder.name, str(error))
@@ -130,7 +134,8 @@ def changed(manifest: Path, root: Path) -> list[str]:
     """Return a line for each image that is another file than when the data set was prepared."""
     lines = []
     for one in read_manifest(manifest) if manifest.exists() else []:
-        state = os.stat(root / one.name)
+        with readable_errors(root / one.name):
+            state = os.stat(root / one.name)
         if (state.st_size, state.st_mtime_ns) != (one.bytes, one.mtime):
             lines.append(f"{root / one.name}: has changed since it was prepared; prepare the data anew")
     return lines

@@ -89,6 +89,11 @@ def test_images_that_changed_since_are_named(glyphs):
     os.utime(glyphs / "val/000002.png", (0, 0))
     assert check.data_set(glyphs).text.startswith(f"{glyphs / 'val/000002.png'}: has changed since")
 
+    for content in ("a\n", "a\tb\tc\n", "val/none.png\t1\t2\n", "\udcff\t1\t2\n"):
+        (glyphs / "images.tsv").write_bytes(content.encode("utf-8", "surrogateescape"))
+        fine, _, text = check.data_set(glyphs)
+        assert not fine and "\n" not in text and ("is damaged (" in text or "none.png: No such file" in text)
+
 
 def sizes(path):
     return path.stat().st_size, path.stat().st_mtime_ns

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -45,7 +45,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     images: str
-    iou_types: list[str]
+    iou_types: list[Literal["segm", "bbox"]]
     leaky: bool = False
 
 

@@ -13,6 +13,7 @@ are missing, classes that train has no object of.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -60,12 +61,22 @@ class Category(Struct, gc=False, kw_only=True):
     definition: str | None = msgspec.field(default=None, name="def")
 
 
-class Part(Struct, kw_only=True):
-    """What a file holds, or what was cut out of one."""
+class File(Struct, gc=False, kw_only=True):
+    """An annotation file of others."""
 
     images: list[Image]
     annotations: list[Annotation]
     categories: list[Category]
+
+
+@dataclass
+class Part:
+    """What a file holds, or what was cut out of one; `pictures` are the files of its images by their ids."""
+
+    images: list[Image]
+    annotations: list[Annotation]
+    categories: list[Category]
+    pictures: dict[int, Picture] = field(default_factory=dict)
 
     def classes(self) -> dict[int, set[int]]:
         """The category ids in each image, by its id."""
@@ -76,10 +87,10 @@ class Part(Struct, kw_only=True):
 
     def only(self, ids: set[int]) -> "Part":
         """The part of these images."""
-        return Part(
+        return replace(
+            self,
             images=[image for image in self.images if image.id in ids],
             annotations=[one for one in self.annotations if one.image_id in ids],
-            categories=self.categories,
         )
 
 
@@ -89,15 +100,15 @@ def read(path: str | Path) -> Part:
     Raises:
         UserError: what is missing, of another type, or contradicts itself; names the entry.
     """
-    part = lvis.decode(path, Part)
-    lvis.check(path, part)
-    federated = [image.neg_category_ids is not None for image in part.images]
+    file = lvis.decode(path, File)
+    lvis.check(path, file)
+    federated = [image.neg_category_ids is not None for image in file.images]
     if any(federated) and not all(federated):
         raise UserError(
             f"{path}: images[{federated.index(False)}] lacks neg_category_ids, which others have; "
             "give them to all images, or to none if every object is annotated"
         )
-    return part
+    return Part(file.images, file.annotations, file.categories)
 
 
 def tidy(path: str | Path, part: Part, masks: bool | None = None) -> bool:
@@ -289,13 +300,10 @@ def complete(parts: dict[str, Part]) -> list[dict]:
             content.annotations = kept
         if not kept:
             raise UserError(f"{part}: has no objects of train's classes")
-        present = content.classes()
         for image in content.images:
             lacking = image.not_exhaustive_category_ids or []
             image.not_exhaustive_category_ids = [k for k in lacking if k in known]
-            if image.neg_category_ids is None:
-                image.neg_category_ids = sorted(known - present[image.id] - {*lacking})
-            else:
+            if image.neg_category_ids is not None:
                 image.neg_category_ids = [k for k in image.neg_category_ids if k in known]
     given = all(category.frequency for category in categories)
     groups = Counter()
@@ -321,55 +329,52 @@ def complete(parts: dict[str, Part]) -> list[dict]:
     return made
 
 
-def write(
-    out: str | Path,
-    kind: str,
-    root: Path,
-    parts: dict[str, Part],
-    pictures: dict[str, list[Picture]],
-    iou_types: list[str],
-) -> None:
+def write(out: str | Path, kind: str, root: Path, parts: dict[str, Part], iou_types: list[str]) -> None:
     """Complete the parts and write the prepared data set.
 
     Args:
         out: its folder.
         kind: of `fasa.data.DETECTION`.
         root: the folder of images.
-        parts: one of each of `PARTS`.
-        pictures: the file of each image of each part.
+        parts: one of each of `PARTS`, their pictures found.
         iou_types: what can be evaluated.
     """
     categories = complete(parts)
-    names = {part: {one.name for one in found} for part, found in pictures.items()}
+    pictures = {
+        part: {content.pictures[image.id] for image in content.images} for part, content in parts.items()
+    }
     for part in ("val", "adapt"):
-        if shared := len(names[part] & names["train"]):
+        if shared := len(pictures[part] & pictures["train"]):
             print(
-                f"{part}: {shared} of {len(names[part])} images are train's too: it tells less than it seems"
+                f"{part}: {shared} of {len(pictures[part])} images are train's: it tells less than it seems"
             )
-    leaky = not names["adapt"].isdisjoint(names["val"])
+    leaky = not pictures["adapt"].isdisjoint(pictures["val"])
     if leaky:
         print("adapt: has images of val, which is reported on: rows that adapt to it are leaky")
     with replacing_folder(out) as folder:
         for part in PARTS:
-            _write_part(folder / "annotations" / f"{part}.json", parts[part], pictures[part], categories)
+            _write_part(folder / "annotations" / f"{part}.json", parts[part], categories)
             print(f"{part}: {len(parts[part].images)} images, {len(parts[part].annotations)} objects")
-        write_manifest(folder / MANIFEST, (one for part in PARTS for one in pictures[part]))
+        write_manifest(folder / MANIFEST, set().union(*pictures.values()))
         write_source(folder, Source(kind=kind, images=str(root), iou_types=iou_types, leaky=leaky))
 
 
-def _write_part(path: Path, part: Part, pictures: list[Picture], categories: list[dict]) -> None:
+def _write_part(path: Path, part: Part, categories: list[dict]) -> None:
     """Write an annotation file, an entry a line and one at a time: all of LVIS takes a gigabyte."""
+    known, present = {category["id"] for category in categories}, part.classes()
     images = (
         lvis.Image(
             id=image.id,
-            file_name=picture.name,
-            coco_url=picture.name,
+            file_name=part.pictures[image.id].name,
+            coco_url=part.pictures[image.id].name,
             width=image.width,
             height=image.height,
-            neg_category_ids=image.neg_category_ids,
+            neg_category_ids=sorted(known - present[image.id] - {*image.not_exhaustive_category_ids})
+            if image.neg_category_ids is None
+            else image.neg_category_ids,
             not_exhaustive_category_ids=image.not_exhaustive_category_ids,
         )
-        for image, picture in zip(part.images, pictures, strict=True)
+        for image in part.images
     )
     annotations = (
         lvis.Annotation(

@@ -219,7 +219,7 @@ def test_masks_can_be_left_out_and_insisted_on(folder, train, val):
     for one in train["annotations"]:
         one["segmentation"] = []
     save(folder, train=train)
-    with pytest.raises(UserError, match=r"some files have masks and others have none"):
+    with pytest.raises(UserError, match=r"some files have masks and others none"):
         prepare(val="val.json")
     with pytest.raises(UserError, match=r"22 of 22 objects have no mask"):
         prepare(val="val.json", masks=True)
@@ -248,7 +248,7 @@ def test_what_lvis_says_is_kept(folder, train, val):
 
 def test_any_name_that_a_file_can_have_is_taken(folder, train):
     for image, name in zip(
-        train["images"], ("2024 at 1.00\u202fPM.png", "Grüße.png", "a\\b.png", "..png"), strict=False
+        train["images"], ("2024 at 1.00\u202fPM.png", "Grüße.png", "a\\b.png", "..a.png"), strict=False
     ):
         image["file_name"] = name
     save(folder, train=train)
@@ -293,7 +293,7 @@ def test_an_adaptation_split_that_is_reported_on_is_leaky(folder, train, val, ca
     prepare(val="val.json", adapt="val.json")
     assert source("out").leaky and "rows that adapt to it are leaky" in capsys.readouterr().out
     prepare(val="train.json")
-    assert "val: 18 of 20 images are train's too" in capsys.readouterr().out
+    assert "val: 18 of 20 images are train's" in capsys.readouterr().out
 
 
 def test_oddities_are_said(folder, train, val, capsys):
@@ -370,6 +370,13 @@ def test_no_class_loses_more_than_half_or_its_last_images(images, wanted, least,
     left = Counter(k for held in rest.classes().values() for k in held)
     assert all(left[k] == n if n <= least else left[k] >= max(least, n / 2) for k, n in full.items())
     assert len(chosen) <= wanted and rest.only(chosen).annotations == []
+
+
+def test_an_image_is_named_by_its_place_in_the_file(folder, train):
+    save(folder, train=train)
+    (folder / "images/18.png").unlink()
+    with pytest.raises(UserError, match=r"^train\.json: images\[17\]: \S+/images/18\.png is missing$"):
+        prepare()
 
 
 def test_every_class_is_in_train_after_the_cuts(folder):

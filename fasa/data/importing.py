@@ -11,7 +11,7 @@ What is left out or changed is printed: objects without area, edges of boxes out
 are missing, classes that train has no object of.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -127,12 +127,12 @@ def tidy(path: str | Path, part: Part, masks: bool | None = None) -> bool:
     """
     said: Counter[str] = Counter()
     images = {image.id: image for image in part.images}
-    crowded: set[tuple[int, int]] = set()
+    crowded: dict[int, set[int]] = defaultdict(set)
     kept, without = [], 0
     for place, one in enumerate(part.annotations):
         image, where = images[one.image_id], f"{path}: annotations[{place}]"
         if one.iscrowd or one.ignore:
-            crowded.add((one.image_id, one.category_id))
+            crowded[one.image_id].add(one.category_id)
             said["crowd regions left out; their class is not exhaustive in that image"] += 1
             continue
         if masks is False:
@@ -147,29 +147,29 @@ def tidy(path: str | Path, part: Part, masks: bool | None = None) -> bool:
         if max(left - x, top - y, x + w - right, y + h - bottom) > 1:  # annotators round
             one.bbox = (left, top, right - left, bottom - top)
             said["boxes cut at the edge of their image"] += 1
-        if not one.area or one.area < 0:
-            one.area = _area(mask, image) if mask else one.bbox[2] * one.bbox[3]
-            said["areas derived"] += 1
-        if not w or not h or not one.area:
+        given = one.area
+        if given is None or given <= 0:
+            one.area = one.bbox[2] * one.bbox[3] if mask is None else _area(mask, image)
+        if not w or not h or not one.area or mask == []:
             said["objects without area left out"] += 1
             continue
+        if one.area != given:
+            said["areas derived"] += 1
         without += mask is None
         kept.append(one)
     if not kept:
-        raise UserError(f"{path}: has no objects")
+        told = "; ".join(f"{number} {text}" for text, number in said.items())
+        raise UserError(f"{path}: has no objects" + (f": {told}" if told else ""))
     if masks is not False and without not in (0, len(kept)) or masks and without:
         raise UserError(
             f"{path}: {without} of {len(kept)} objects have no mask; set masks: false to use boxes only"
         )
     part.annotations = kept
     for image in part.images:
-        lacking = {*(image.not_exhaustive_category_ids or ())}
+        lacking = {*(image.not_exhaustive_category_ids or ())} | crowded[image.id]
         image.not_exhaustive_category_ids = sorted(lacking)
-    for image_id, category_id in sorted(crowded):
-        image = images[image_id]
-        image.not_exhaustive_category_ids = sorted({*image.not_exhaustive_category_ids, category_id})
         if image.neg_category_ids is not None:
-            image.neg_category_ids = [k for k in image.neg_category_ids if k != category_id]
+            image.neg_category_ids = [k for k in image.neg_category_ids if k not in crowded[image.id]]
     for text, number in said.items():
         print(f"{path}: {number} {text}")
     return masks is not False and without < len(kept)
@@ -184,8 +184,6 @@ def _mask(where: str, one: Annotation, image: Image, said: Counter[str]) -> Any:
     if isinstance(mask, list) and any(len(ring) < 6 for ring in mask):
         mask = [ring for ring in mask if len(ring) >= 6]
         said["masks lost polygons of fewer than 3 points"] += 1
-        if not mask:
-            one.area, one.bbox = 0.0, (*one.bbox[:2], 0.0, 0.0)
         one.segmentation = Raw(msgspec.json.encode(mask))
     return mask
 
@@ -195,7 +193,7 @@ def _area(mask: Any, image: Image) -> float:
     if isinstance(mask, lvis.Rle):
         runs = lvis.run_lengths(mask.counts) if isinstance(mask.counts, str) else mask.counts
         return float(sum(runs[1::2]))
-    return float(rle.area(rle.merge(rle.frPyObjects(mask, image.height, image.width))))
+    return float(rle.area(rle.merge(rle.frPyObjects(mask, image.height, image.width)))) if mask else 0.0
 
 
 def hold_out(part: Part, wanted: int, least: int, order: Sequence[int], full: Counter[int]) -> set[int]:

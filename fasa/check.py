@@ -1,20 +1,29 @@
-"""``python -m fasa.check``: what is installed, whether mmcv's ops run here, whether the glyphs are complete.
+"""``python -m fasa.check``: what is installed, whether mmcv's ops run, whether prepared data are complete.
+
+    python -m fasa.check                     and the data sets in data/
+    python -m fasa.check --images FOLDER     and a folder elsewhere; every image is read, which takes its time
 
 Exits with status 1 when a package is missing, an op fails on a visible device, or a data set is incomplete.
 """
 
 import argparse
+import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from tqdm import tqdm
+
 from fasa.command import command
-from fasa.data.glyphs import PARTS
-from fasa.data.lvis import check_images, read_annotations
+from fasa.data import source
+from fasa.data.lvis import check_images, read, relative
+from fasa.data.pictures import decode_error, read_manifest
+from fasa.data.prepared import MANIFEST, PARTS
 from fasa.errors import UserError
+from fasa.files import readable_errors
 
 LIBRARY = ["torch", "numpy", "scikit-learn", "mmcv", "mmengine", "mmdet"]
 PIPELINE = ["dvc", "papermill", "jupyterlab", "lvis", "pycocotools", "matplotlib"]
@@ -94,35 +103,71 @@ def ops() -> Iterator[Row]:
             yield Row(True, device, "nms and RoIAlign run, forward and backward")
 
 
-def glyphs(root: Path = Path("data/glyphs")) -> Row:
-    """Return whether the embedded data set is complete; one that was not made yet is fine."""
-    if not root.exists():
-        return Row(True, "glyphs", "not rendered yet; `make repro` does it")
-    sizes = []
+def data_set(folder: Path, images: bool = False) -> Row:
+    """Return whether a prepared data set is complete and its images are still those that were prepared.
+
+    Args:
+        folder: what `fasa.data` prepared.
+        images: whether every image is read, to find those that are cut off.
+    """
+    sizes, paths = [], {}
     try:
+        found = source(folder)
         for part in PARTS:
-            annotations = read_annotations(root / "annotations" / f"{part}.json")
-            check_images(root, annotations)
-            sizes.append(f"{part} {len(annotations['images'])}")
+            annotations = read(folder / "annotations" / f"{part}.json", train=part == "train")
+            check_images(found.images, annotations)
+            paths |= dict.fromkeys(
+                Path(found.images, relative(image.coco_url)) for image in annotations.images
+            )
+            sizes.append(f"{part} {len(annotations.images)}")
+        read_all = tqdm(paths if images else (), desc="images", unit="", mininterval=1, disable=None)
+        broken = [error for path in read_all if (error := decode_error(path))]
+        broken += changed(folder / MANIFEST, Path(found.images))
     except UserError as error:
-        return Row(False, "glyphs", str(error))
-    return Row(True, "glyphs", f"ready, images: {', '.join(sizes)}")
+        return Row(False, folder.name, str(error))
+    if broken:
+        return Row(False, folder.name, f"{broken[0]}, with {len(broken) - 1} others")
+    leaky = "; leaky, adapt has images of val" if found.leaky else ""
+    return Row(True, folder.name, f"{found.kind}, ready, images: {', '.join(sizes)}{leaky}")
 
 
-def report() -> Iterator[tuple[str, Iterator[Row]]]:
+def changed(manifest: Path, root: Path) -> list[str]:
+    """Return a line for each image that is another file than when the data set was prepared."""
+    lines = []
+    for one in read_manifest(manifest) if manifest.exists() else []:
+        with readable_errors(root / one.name):
+            state = os.stat(root / one.name)
+        if (state.st_size, state.st_mtime_ns) != (one.bytes, one.mtime):
+            lines.append(f"{root / one.name}: has changed since it was prepared; prepare the data anew")
+    return lines
+
+
+def data_sets(folders: Iterable[Path], images: bool = False) -> Iterator[Row]:
+    """Yield a row for each folder, or for those in data/; none that was not made yet is fine."""
+    folders = list(folders) or sorted(path.parent for path in Path("data").glob("*/source.json"))
+    if not folders:
+        yield Row(True, "data", "none prepared yet; `make repro` does it")
+    for folder in folders:
+        yield data_set(folder, images)
+
+
+def report(folders: Iterable[Path] = (), images: bool = False) -> Iterator[tuple[str, Iterator[Row]]]:
     """Yield the sections of the report, title and rows."""
     yield "Packages", packages()
     yield "Devices", (Row(True, device, describe(device)) for device in devices())
     yield "mmcv's compiled ops", ops()
-    yield "Data sets", iter([glyphs()])
+    yield "Data sets", data_sets(folders, images)
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the report, a ! before what needs mending, and return the exit status."""
-    argparse.ArgumentParser(prog="fasa check", description=__doc__.partition(": ")[2]).parse_args(argv)
+    parser = argparse.ArgumentParser(prog="fasa check", description=__doc__.partition(": ")[2])
+    parser.add_argument("folders", nargs="*", type=Path, help="prepared data sets; those in data/ if none")
+    parser.add_argument("--images", action="store_true", help="read every image, to find those cut off")
+    chosen = parser.parse_args(argv)
     fine = True
-    for title, rows in report():
+    for title, rows in report(chosen.folders, chosen.images):
         print(title)
         for row in rows:
             fine &= row.fine

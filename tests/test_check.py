@@ -1,7 +1,9 @@
 """What ``python -m fasa.check`` reports, and its exit status."""
 
+import os
 import shutil
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import mmcv.ops
 import pytest
@@ -9,19 +11,28 @@ import torch
 
 from fasa import check
 from fasa.check import Row
+from fasa.data.pictures import Picture, write_manifest
 
 
 @pytest.fixture
 def glyphs(tiny_glyphs, tmp_path):
-    return shutil.copytree(tiny_glyphs, tmp_path / "glyphs")
+    return shutil.copytree(tiny_glyphs, tmp_path / "data" / "glyphs")
 
 
 def test_complete_data(glyphs):
-    assert check.glyphs(glyphs) == Row(True, "glyphs", "ready, images: train 12, adapt 6, val 6")
+    text = "glyphs, ready, images: train 12, adapt 6, val 6"
+    assert check.data_set(glyphs) == check.data_set(glyphs, images=True) == Row(True, "glyphs", text)
 
 
-def test_data_not_made_yet_is_fine(tmp_path):
-    fine, _, text = check.glyphs(tmp_path / "glyphs")
+def test_data_sets_are_found(glyphs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [row.name for row in check.data_sets([])] == ["glyphs"]
+    assert [row.fine for row in check.data_sets([Path("data/glyphs"), Path("data")])] == [True, False]
+
+
+def test_data_not_made_yet_is_fine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ((fine, _, text),) = check.data_sets([])
     assert fine
     assert "make repro" in text
 
@@ -29,14 +40,24 @@ def test_data_not_made_yet_is_fine(tmp_path):
 def test_a_missing_part_is_named(glyphs):
     path = glyphs / "annotations/adapt.json"
     path.unlink()
-    assert check.glyphs(glyphs)[::2] == (False, f"{path}: no such file; run: dvc repro data")
+    assert check.data_set(glyphs)[::2] == (False, f"{path}: no such file; run: dvc repro data")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[]", '{"kind": 1}', '{"kind": "glyphs", "images": "."}', "\xff"]
+)
+def test_a_folder_that_is_none_is_named(glyphs, content):
+    (glyphs / "source.json").write_bytes(content.encode("latin-1"))
+    fine, _, text = check.data_set(glyphs)
+    assert not fine and "\n" not in text
+    assert text.startswith(f"{glyphs / 'source.json'}: does not describe a prepared data set (")
 
 
 @pytest.mark.parametrize("content", ["", '{"images": [', '{"annotations": []}', "[]", "\xff"])
 def test_a_damaged_part_is_named(glyphs, content):
     path = glyphs / "annotations/val.json"
     path.write_bytes(content.encode("latin-1"))
-    fine, _, text = check.glyphs(glyphs)
+    fine, _, text = check.data_set(glyphs)
     assert not fine
     assert text.startswith(f"{path}: ")
     assert "\n" not in text
@@ -45,9 +66,37 @@ def test_a_damaged_part_is_named(glyphs, content):
 def test_missing_images_are_counted_and_the_first_is_named(glyphs):
     for number in (2, 3):
         (glyphs / f"train/00000{number}.png").unlink()
-    fine, _, text = check.glyphs(glyphs)
+    fine, _, text = check.data_set(glyphs)
     assert not fine
     assert text.startswith(f"{glyphs / 'train/000002.png'}: missing, with 1 other images")
+
+
+def test_images_that_are_cut_off_are_found_when_they_are_read(glyphs):
+    for number in (2, 3):
+        path = glyphs / f"val/00000{number}.png"
+        path.write_bytes(path.read_bytes()[:-200])
+    assert check.data_set(glyphs).fine
+    fine, _, text = check.data_set(glyphs, images=True)
+    assert not fine and "\n" not in text
+    assert text.startswith(f"{glyphs / 'val/000002.png'}: cannot be read as an image")
+    assert text.endswith("with 1 others")
+
+
+def test_images_that_changed_since_are_named(glyphs):
+    pictures = [Picture(f"val/00000{i}.png", *sizes(glyphs / f"val/00000{i}.png")) for i in (1, 2)]
+    write_manifest(glyphs / "images.tsv", pictures)
+    assert check.data_set(glyphs).fine
+    os.utime(glyphs / "val/000002.png", (0, 0))
+    assert check.data_set(glyphs).text.startswith(f"{glyphs / 'val/000002.png'}: has changed since")
+
+    for content in ("a\n", "a\tb\tc\n", "val/none.png\t1\t2\n", "\udcff\t1\t2\n"):
+        (glyphs / "images.tsv").write_bytes(content.encode("utf-8", "surrogateescape"))
+        fine, _, text = check.data_set(glyphs)
+        assert not fine and "\n" not in text and ("is damaged (" in text or "none.png: No such file" in text)
+
+
+def sizes(path):
+    return path.stat().st_size, path.stat().st_mtime_ns
 
 
 def test_a_missing_package_is_named(monkeypatch):
@@ -85,8 +134,8 @@ def test_ops_that_return_wrong_values_are_reported(monkeypatch):
 
 @pytest.mark.parametrize("fine", [True, False])
 def test_exit_status_and_mark(monkeypatch, capsys, fine):
-    monkeypatch.setattr(check, "glyphs", lambda: Row(fine, "glyphs", "as reported"))
-    assert check.main() == (0 if fine else 1)
+    monkeypatch.setattr(check, "data_set", lambda *_: Row(fine, "glyphs", "as reported"))
+    assert check.main(["some/glyphs"]) == (0 if fine else 1)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == f"{' ' if fine else '!'} glyphs        as reported"
     assert [line for line in lines if not line.startswith((" ", "!"))] == [

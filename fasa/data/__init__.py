@@ -9,6 +9,7 @@ A new kind is a module and a name in `fasa.data.kinds`.
 """
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -27,7 +28,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     images: str
-    iou_types: list[str]
+    iou_types: list[Literal["segm", "bbox"]]
     leaky: bool = False
 
 

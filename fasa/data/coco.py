@@ -62,25 +62,18 @@ def prepare(settings: Settings, out: str | Path) -> None:
     for one in folder.values():
         if not Path(one).is_dir():
             raise UserError(f"{one}: is no folder; data.images names where the images are")
-    files = {part: getattr(settings, part) for part in PARTS if isinstance(getattr(settings, part), str)}
-    read = {part: importing.read(path) for part, path in files.items()}
-    has_masks = {importing.tidy(files[part], content, settings.masks) for part, content in read.items()}
+    root = Path(os.path.commonpath([os.path.abspath(one) for one in folder.values()]))
+    given = {part: getattr(settings, part) for part in PARTS}
+    parts, has_masks = {}, set()
+    for part, path in given.items():
+        if isinstance(path, str):
+            content = parts[part] = importing.read(path)
+            has_masks.add(importing.tidy(path, content, settings.masks))
+            content.pictures = locate(content.images, root, os.path.relpath(folder[part], root), path)
     if len(has_masks) > 1:
         raise UserError(
-            "data: some files have masks and others have none; set data.masks: false to use boxes only"
+            "data: some files have masks and others none; set data.masks: false to use boxes only"
         )
-    cuts = [
-        Cut(part, getattr(settings, part), least)
-        for part, least in (("adapt", 2), ("val", 1))
-        if part not in files
-    ]
-    parts = read | importing.split(read["train"], cuts, settings.seed)
-
-    root = Path(os.path.abspath(os.path.commonpath([os.path.abspath(one) for one in folder.values()])))
-    pictures = {}
-    for part in PARTS:
-        where = files.get(part, settings.train)
-        one = folder[part] if part in files else folder["train"]
-        pictures[part] = locate(parts[part].images, root, [os.path.relpath(one, root)], where)
-    iou_types = ["segm", "bbox"] if has_masks == {True} else ["bbox"]
-    importing.write(out, "coco", root, parts, pictures, iou_types)
+    cuts = [Cut(part, given[part], least) for part, least in (("adapt", 2), ("val", 1)) if part not in parts]
+    parts |= importing.split(parts["train"], cuts, settings.seed)
+    importing.write(out, "coco", root, parts, ["segm", "bbox"] if has_masks == {True} else ["bbox"])

@@ -144,8 +144,7 @@ class Resuming:
         length = reply.headers.get("Content-Length")
         total = have + int(length) if length else None
         most = self.size if total is None else total
-        if self.size is not None and total not in (None, self.size):
-            self.part.unlink(missing_ok=True)
+        if self.size is not None and total not in (None, self.size):  # such as a page that asks to log in
             raise UserError(
                 f"{reply.url}: offers {total} bytes, and the file has {self.size}; is it another one?"
             )

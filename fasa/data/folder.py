@@ -128,7 +128,12 @@ def _sorted(path: str, names: Iterable[str]) -> Files:
     files: Files = {"train": defaultdict(list), "test": defaultdict(list)}
     for name in names:
         parts = PurePosixPath(name).parts
-        if len(parts) == 3 and parts[0] in files and PurePosixPath(name).suffix.lower() in SUFFIXES:
+        if (
+            len(parts) == 3
+            and parts[0] in files
+            and parts[1] != ".."
+            and PurePosixPath(name).suffix.lower() in SUFFIXES
+        ):
             files[parts[0]][parts[1]].append(name)
     for part, classes in files.items():
         if len(classes) < 2:

@@ -13,11 +13,12 @@ from PIL import Image
 from fasa.data import alphabet
 from fasa.data.images import LongTailed, Ratio, Split, exponential_counts
 from fasa.data.scenes import paint
-from fasa.sections import Positive, Section
+from fasa.sections import Section
 
 FINE = 4  # images are painted so many times larger and averaged: strokes get thinner than pixels
 
 
+Number = Annotated[int, Meta(ge=1, le=10_000)]
 Side = Annotated[int, Meta(ge=6, le=1024)]  # pixels
 
 
@@ -34,13 +35,13 @@ class Settings(Section, tag_field="kind", tag="glyphs"):
         test: images of every class in test.
     """
 
-    classes: Annotated[int, Meta(ge=2)] = 100
+    classes: Annotated[int, Meta(ge=2, le=10_000)] = 100
     image_size: Annotated[int, Meta(ge=8, le=1024)] = 16
     object_size: tuple[Side, Side] = (10, 14)
-    n_max: Positive = 100
+    n_max: Number = 100
     ratio: Ratio = 100
-    adapt: Positive = 10
-    test: Positive = 20
+    adapt: Number = 10
+    test: Number = 20
 
     def __post_init__(self):
         exponential_counts(self.n_max, self.classes, self.ratio)

@@ -20,18 +20,19 @@ from fasa.data.long_tail import deal, zipf_counts
 from fasa.data.prepared import PARTS, replacing_folder, write_source
 from fasa.data.scenes import paint
 from fasa.errors import UserError
-from fasa.sections import Count, NonNegative, Positive, Section, Seed, Share
+from fasa.sections import Count, Section, Seed, Share
 
 Side = Annotated[int, Meta(ge=8, le=4096)]  # pixels in which a glyph can be told from another
+Number = Annotated[int, Meta(ge=1, le=1_000_000)]
 NEGATIVES = 200  # at most so many absent classes are listed for an image; LVIS lists a few
 
 
 class Images(Section):
     """Number of images of each part; fields are `PARTS`."""
 
-    train: Positive
-    adapt: Positive
-    val: Positive
+    train: Number
+    adapt: Number
+    val: Number
 
 
 class Settings(Section, tag_field="kind", tag="glyphs"):
@@ -50,12 +51,12 @@ class Settings(Section, tag_field="kind", tag="glyphs"):
     """
 
     seed: Seed
-    classes: Positive = 60
+    classes: Number = 60
     image_size: Side = 128
     images: Images = Images(train=1500, adapt=240, val=400)
-    objects: tuple[Positive, Positive] = (3, 8)
+    objects: tuple[Number, Number] = (3, 8)
     object_size: tuple[Side, Side] = (28, 60)
-    exponent: NonNegative = 2.8
+    exponent: Annotated[float, Meta(ge=0, le=10)] = 2.8
     pairs: Count = 6
     together: Share = 0.6
 

@@ -11,8 +11,9 @@ What is left out or changed is printed: objects without area, edges of boxes out
 are missing, classes that train has no object of.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -60,12 +61,22 @@ class Category(Struct, gc=False, kw_only=True):
     definition: str | None = msgspec.field(default=None, name="def")
 
 
-class Part(Struct, kw_only=True):
-    """What a file holds, or what was cut out of one."""
+class File(Struct, gc=False, kw_only=True):
+    """An annotation file of others."""
 
     images: list[Image]
     annotations: list[Annotation]
     categories: list[Category]
+
+
+@dataclass
+class Part:
+    """What a file holds, or what was cut out of one; `pictures` are the files of its images by their ids."""
+
+    images: list[Image]
+    annotations: list[Annotation]
+    categories: list[Category]
+    pictures: dict[int, Picture] = field(default_factory=dict)
 
     def classes(self) -> dict[int, set[int]]:
         """The category ids in each image, by its id."""
@@ -76,10 +87,10 @@ class Part(Struct, kw_only=True):
 
     def only(self, ids: set[int]) -> "Part":
         """The part of these images."""
-        return Part(
+        return replace(
+            self,
             images=[image for image in self.images if image.id in ids],
             annotations=[one for one in self.annotations if one.image_id in ids],
-            categories=self.categories,
         )
 
 
@@ -89,15 +100,15 @@ def read(path: str | Path) -> Part:
     Raises:
         UserError: what is missing, of another type, or contradicts itself; names the entry.
     """
-    part = lvis.decode(path, Part)
-    lvis.check(path, part)
-    federated = [image.neg_category_ids is not None for image in part.images]
+    file = lvis.decode(path, File)
+    lvis.check(path, file)
+    federated = [image.neg_category_ids is not None for image in file.images]
     if any(federated) and not all(federated):
         raise UserError(
             f"{path}: images[{federated.index(False)}] lacks neg_category_ids, which others have; "
             "give them to all images, or to none if every object is annotated"
         )
-    return part
+    return Part(file.images, file.annotations, file.categories)
 
 
 def tidy(path: str | Path, part: Part, masks: bool | None = None) -> bool:
@@ -116,12 +127,12 @@ def tidy(path: str | Path, part: Part, masks: bool | None = None) -> bool:
     """
     said: Counter[str] = Counter()
     images = {image.id: image for image in part.images}
-    crowded: set[tuple[int, int]] = set()
+    crowded: dict[int, set[int]] = defaultdict(set)
     kept, without = [], 0
     for place, one in enumerate(part.annotations):
         image, where = images[one.image_id], f"{path}: annotations[{place}]"
         if one.iscrowd or one.ignore:
-            crowded.add((one.image_id, one.category_id))
+            crowded[one.image_id].add(one.category_id)
             said["crowd regions left out; their class is not exhaustive in that image"] += 1
             continue
         if masks is False:
@@ -136,29 +147,29 @@ def tidy(path: str | Path, part: Part, masks: bool | None = None) -> bool:
         if max(left - x, top - y, x + w - right, y + h - bottom) > 1:  # annotators round
             one.bbox = (left, top, right - left, bottom - top)
             said["boxes cut at the edge of their image"] += 1
-        if not one.area or one.area < 0:
-            one.area = _area(mask, image) if mask else one.bbox[2] * one.bbox[3]
-            said["areas derived"] += 1
-        if not w or not h or not one.area:
+        given = one.area
+        if given is None or given <= 0:
+            one.area = one.bbox[2] * one.bbox[3] if mask is None else _area(mask, image)
+        if not w or not h or not one.area or mask == []:
             said["objects without area left out"] += 1
             continue
+        if one.area != given:
+            said["areas derived"] += 1
         without += mask is None
         kept.append(one)
     if not kept:
-        raise UserError(f"{path}: has no objects")
+        told = "; ".join(f"{number} {text}" for text, number in said.items())
+        raise UserError(f"{path}: has no objects" + (f": {told}" if told else ""))
     if masks is not False and without not in (0, len(kept)) or masks and without:
         raise UserError(
             f"{path}: {without} of {len(kept)} objects have no mask; set masks: false to use boxes only"
         )
     part.annotations = kept
     for image in part.images:
-        lacking = {*(image.not_exhaustive_category_ids or ())}
+        lacking = {*(image.not_exhaustive_category_ids or ())} | crowded[image.id]
         image.not_exhaustive_category_ids = sorted(lacking)
-    for image_id, category_id in sorted(crowded):
-        image = images[image_id]
-        image.not_exhaustive_category_ids = sorted({*image.not_exhaustive_category_ids, category_id})
         if image.neg_category_ids is not None:
-            image.neg_category_ids = [k for k in image.neg_category_ids if k != category_id]
+            image.neg_category_ids = [k for k in image.neg_category_ids if k not in crowded[image.id]]
     for text, number in said.items():
         print(f"{path}: {number} {text}")
     return masks is not False and without < len(kept)
@@ -173,8 +184,6 @@ def _mask(where: str, one: Annotation, image: Image, said: Counter[str]) -> Any:
     if isinstance(mask, list) and any(len(ring) < 6 for ring in mask):
         mask = [ring for ring in mask if len(ring) >= 6]
         said["masks lost polygons of fewer than 3 points"] += 1
-        if not mask:
-            one.area, one.bbox = 0.0, (*one.bbox[:2], 0.0, 0.0)
         one.segmentation = Raw(msgspec.json.encode(mask))
     return mask
 
@@ -184,7 +193,7 @@ def _area(mask: Any, image: Image) -> float:
     if isinstance(mask, lvis.Rle):
         runs = lvis.run_lengths(mask.counts) if isinstance(mask.counts, str) else mask.counts
         return float(sum(runs[1::2]))
-    return float(rle.area(rle.merge(rle.frPyObjects(mask, image.height, image.width))))
+    return float(rle.area(rle.merge(rle.frPyObjects(mask, image.height, image.width)))) if mask else 0.0
 
 
 def hold_out(part: Part, wanted: int, least: int, order: Sequence[int], full: Counter[int]) -> set[int]:
@@ -280,6 +289,7 @@ def complete(parts: dict[str, Part]) -> list[dict]:
         print(
             f"train: {len(names) - len(categories)} of {len(names)} classes have no object and are left out"
         )
+    lvis.refuse_double("train", "categories with objects", "name", [one.name for one in categories])
     known = {category.id for category in categories}
     for part, content in parts.items():
         kept = [one for one in content.annotations if one.category_id in known]
@@ -288,13 +298,10 @@ def complete(parts: dict[str, Part]) -> list[dict]:
             content.annotations = kept
         if not kept:
             raise UserError(f"{part}: has no objects of train's classes")
-        present = content.classes()
         for image in content.images:
             lacking = image.not_exhaustive_category_ids or []
             image.not_exhaustive_category_ids = [k for k in lacking if k in known]
-            if image.neg_category_ids is None:
-                image.neg_category_ids = sorted(known - present[image.id] - {*lacking})
-            else:
+            if image.neg_category_ids is not None:
                 image.neg_category_ids = [k for k in image.neg_category_ids if k in known]
     given = all(category.frequency for category in categories)
     groups = Counter()
@@ -320,55 +327,52 @@ def complete(parts: dict[str, Part]) -> list[dict]:
     return made
 
 
-def write(
-    out: str | Path,
-    kind: str,
-    root: Path,
-    parts: dict[str, Part],
-    pictures: dict[str, list[Picture]],
-    iou_types: list[str],
-) -> None:
+def write(out: str | Path, kind: str, root: Path, parts: dict[str, Part], iou_types: list[str]) -> None:
     """Complete the parts and write the prepared data set.
 
     Args:
         out: its folder.
         kind: of `fasa.data.DETECTION`.
         root: the folder of images.
-        parts: one of each of `PARTS`.
-        pictures: the file of each image of each part.
+        parts: one of each of `PARTS`, their pictures found.
         iou_types: what can be evaluated.
     """
     categories = complete(parts)
-    names = {part: {one.name for one in found} for part, found in pictures.items()}
+    pictures = {
+        part: {content.pictures[image.id] for image in content.images} for part, content in parts.items()
+    }
     for part in ("val", "adapt"):
-        if shared := len(names[part] & names["train"]):
+        if shared := len(pictures[part] & pictures["train"]):
             print(
-                f"{part}: {shared} of {len(names[part])} images are train's too: it tells less than it seems"
+                f"{part}: {shared} of {len(pictures[part])} images are train's: it tells less than it seems"
             )
-    leaky = not names["adapt"].isdisjoint(names["val"])
+    leaky = not pictures["adapt"].isdisjoint(pictures["val"])
     if leaky:
         print("adapt: has images of val, which is reported on: rows that adapt to it are leaky")
     with replacing_folder(out) as folder:
         for part in PARTS:
-            _write_part(folder / "annotations" / f"{part}.json", parts[part], pictures[part], categories)
+            _write_part(folder / "annotations" / f"{part}.json", parts[part], categories)
             print(f"{part}: {len(parts[part].images)} images, {len(parts[part].annotations)} objects")
-        write_manifest(folder / MANIFEST, (one for part in PARTS for one in pictures[part]))
+        write_manifest(folder / MANIFEST, set().union(*pictures.values()))
         write_source(folder, Source(kind=kind, images=str(root), iou_types=iou_types, leaky=leaky))
 
 
-def _write_part(path: Path, part: Part, pictures: list[Picture], categories: list[dict]) -> None:
+def _write_part(path: Path, part: Part, categories: list[dict]) -> None:
     """Write an annotation file, an entry a line and one at a time: all of LVIS takes a gigabyte."""
+    known, present = {category["id"] for category in categories}, part.classes()
     images = (
         lvis.Image(
             id=image.id,
-            file_name=picture.name,
-            coco_url=picture.name,
+            file_name=part.pictures[image.id].name,
+            coco_url=part.pictures[image.id].name,
             width=image.width,
             height=image.height,
-            neg_category_ids=image.neg_category_ids,
+            neg_category_ids=sorted(known - present[image.id] - {*image.not_exhaustive_category_ids})
+            if image.neg_category_ids is None
+            else image.neg_category_ids,
             not_exhaustive_category_ids=image.not_exhaustive_category_ids,
         )
-        for image, picture in zip(part.images, pictures, strict=True)
+        for image in part.images
     )
     annotations = (
         lvis.Annotation(

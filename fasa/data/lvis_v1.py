@@ -14,7 +14,6 @@ from msgspec import Meta
 from fasa.data import fetching, importing
 from fasa.data.importing import Cut, Part
 from fasa.data.pictures import locate
-from fasa.data.prepared import PARTS
 from fasa.errors import UserError
 from fasa.sections import Section, Seed
 
@@ -117,20 +116,17 @@ def prepare(settings: Settings, out: str | Path) -> None:
     if settings.fetch:
         fetch(settings)
     root = Path(settings.path).absolute()
-    parts, files = {}, {}
-    for part in ("train", "val"):
-        files[part] = path = _file(root, part)
+    parts = {}
+    for part, path in {part: _file(root, part) for part in ("train", "val")}.items():
         content = parts[part] = importing.read(path)
         refuse_others(path, part, content, settings.complete)
         importing.tidy(path, content, masks=True)
+        content.pictures = locate(content.images, root, "", path)
     if settings.adapt == "val":
         parts["adapt"] = parts["val"]
     else:
         parts |= importing.split(parts["train"], [Cut("adapt", settings.adapt, 2)], settings.seed)
-    pictures = {
-        part: locate(parts[part].images, root, [""], files.get(part, files["train"])) for part in PARTS
-    }
-    importing.write(out, "lvis_v1", root, parts, pictures, ["segm", "bbox"])
+    importing.write(out, "lvis_v1", root, parts, ["segm", "bbox"])
 
 
 def _file(root: Path, part: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from fasa.data.lvis import HOST, refuse_outside
+from fasa.data.lvis import HOST, read_file, refuse_outside
 from fasa.errors import UserError
 
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # that mmcv reads too
@@ -31,23 +31,26 @@ class Picture(NamedTuple):
     mtime: int
 
 
-def locate(images: Sequence[Any], root: Path, folders: Iterable[str], where: str) -> list[Picture]:
+def locate(images: Sequence[Any], root: Path, folder: str, where: str | Path) -> dict[int, Picture]:
     """Find the files of annotated images, and check by their headers that they are of the annotated size.
 
-    A file is looked for in each folder, by the path in ``file_name``, then by that in ``coco_url``. Links in
-    the folders are followed: they are their owner's.
+    A file is looked for by the path in ``file_name``, then by that in ``coco_url``. Links in the folder are
+    followed: they are their owner's.
 
     Args:
-        images: with `file_name`, `coco_url`, `width` and `height`.
-        root: of all folders.
-        folders: below `root`, such as "train2017", or "".
+        images: with `id`, `file_name`, `coco_url`, `width` and `height`.
+        root: what the pictures' names start from.
+        folder: below `root`, where the images' names start from.
         where: the annotation file, in messages.
+
+    Returns:
+        The file of each image, by its id.
 
     Raises:
         UserError: an image that is missing, no regular file, no image, or of another size; a name that leads
             out of its folder, or that two images have.
     """
-    found: list[Picture] = []
+    found: dict[int, Picture] = {}
     seen: dict[str, int] = {}
     for place, image in enumerate(
         tqdm(images, desc=f"images of {where}", unit="", mininterval=1, disable=None)
@@ -59,7 +62,7 @@ def locate(images: Sequence[Any], root: Path, folders: Iterable[str], where: str
             raise UserError(f"{entry}: names no file, neither in file_name nor in coco_url")
         for name in names:
             refuse_outside(entry, name)
-        names = [os.path.normpath(os.path.join(folder, name)) for folder in folders for name in names]
+        names = [os.path.normpath(os.path.join(folder, name)) for name in names]
         for name in names:
             try:
                 state = os.stat(root / name)
@@ -78,7 +81,7 @@ def locate(images: Sequence[Any], root: Path, folders: Iterable[str], where: str
                 f"{entry}: {root / name} has {size[0]} x {size[1]} pixels, the annotations say "
                 f"{image.width} x {image.height}"
             )
-        found.append(Picture(name, state.st_size, state.st_mtime_ns))
+        found[image.id] = Picture(name, state.st_size, state.st_mtime_ns)
     return found
 
 
@@ -115,6 +118,13 @@ def write_manifest(path: Path, pictures: Iterable[Picture]) -> None:
 
 
 def read_manifest(path: Path) -> list[Picture]:
-    """Read what `write_manifest` wrote."""
-    rows = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
-    return [Picture(name, int(size), int(mtime)) for name, size, mtime in rows]
+    """Read what `write_manifest` wrote.
+
+    Raises:
+        UserError: it is something else.
+    """
+    try:
+        rows = (line.split("\t") for line in read_file(path).decode().split("\n")[:-1])
+        return [Picture(name, int(size), int(mtime)) for name, size, mtime in rows]
+    except ValueError as error:
+        raise UserError(f"{path}: is damaged ({error}); prepare the data anew") from None

@@ -27,10 +27,10 @@ def replacing_folder(out: str | Path) -> Iterator[Path]:
     """Yield a new folder beside `out` that takes its place when the block ends, and is gone when it fails.
 
     Raises:
-        UserError: `out` holds something else, which would be lost, or cannot be written.
+        UserError: `out` holds something else, which would be lost, or it cannot be written.
     """
-    out = Path(out)
     with readable_errors(out):
+        out = Path(os.path.realpath(out))  # a link to a folder stays a link
         if os.path.lexists(out) and not (out.is_dir() and {path.name for path in out.iterdir()} <= OWN):
             raise UserError(f"{out}: is not a folder of prepared data and would be lost; choose another one")
         scratch = out.with_name(f".{out.name}.partial")

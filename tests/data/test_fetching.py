@@ -1,13 +1,14 @@
 import gzip
 import hashlib
-import threading
+import stat
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
-from fasa.data.fetching import check_sum, fetch
+from fasa.data import fetching
+from fasa.data.fetching import check_sum, fetch, unpack
 from fasa.errors import UserError
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
@@ -17,41 +18,11 @@ def md5(data):
     return f"md5:{hashlib.md5(data).hexdigest()}"
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Serves `server.content`: in ranges if it may, cut off where told, and keeping a record."""
-
-    def do_GET(self):
-        server, asked = self.server, self.headers["Range"]
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and server.ranges else 0
-        body, size = server.content[start:], len(server.content)
-        status = server.status or (416 if start and not body else 206 if start else 200)
-        self.send_response(status)
-        if status == 206:
-            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-        for header in server.headers.items():
-            self.send_header(*header)
-        self.send_header("Content-Length", str(len(body)))
-        sent = body[: server.cut]
-        server.requests.append((asked, status, len(sent)))  # before the client can know that all is there
-        self.end_headers()
-        self.wfile.write(sent)
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.content, server.ranges, server.status, server.cut = CONTENT, True, None, None
-        server.headers, server.requests = {}, []
-        server.url = f"http://127.0.0.1:{server.server_port}/a.tar.gz"
-        thread = threading.Thread(target=server.serve_forever, kwargs=dict(poll_interval=0.01))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def server(server):
+    server.files["/a.tar.gz"] = CONTENT
+    server.url += "a.tar.gz"
+    return server
 
 
 @pytest.fixture
@@ -149,11 +120,11 @@ def test_a_part_of_another_file_is_removed(server, path, start):
 
 
 def test_a_download_with_another_sum_is_removed_and_fetched_anew(server, path):
-    server.content = CONTENT[::-1]
+    server.files["/a.tar.gz"] = CONTENT[::-1]
     message = refused(server.url, path)
     assert message.startswith(f"{server.url}: what came is not the file expected ({md5(CONTENT)})")
     assert list(path.parent.iterdir()) == []
-    server.content = CONTENT
+    server.files["/a.tar.gz"] = CONTENT
     fetch(server.url, path, md5(CONTENT))
     assert path.read_bytes() == CONTENT
 
@@ -170,10 +141,10 @@ def test_a_file_with_another_sum_is_renamed_and_fetched_anew(server, path):
 
 
 def test_bytes_are_not_unpacked_on_the_way(server, path):
-    server.content = gzip.compress(b"0" * 1000)
+    server.files["/a.tar.gz"] = gzip.compress(b"0" * 1000)
     server.headers = {"Content-Encoding": "gzip"}  # as some servers call every .gz
-    fetch(server.url, path, md5(server.content))
-    assert path.read_bytes() == server.content
+    fetch(server.url, path, md5(server.files["/a.tar.gz"]))
+    assert path.read_bytes() == server.files["/a.tar.gz"]
 
 
 def test_without_a_network_it_says_where_to_put_the_file(server, path):
@@ -209,3 +180,112 @@ def test_check_sum_only_looks(tmp_path):
     assert path.read_bytes() == b"a"
     with pytest.raises(UserError, match=r"b: cannot be read \(No such file or directory\)$"):
         check_sum(tmp_path / "b", "md5:00")
+
+
+def test_no_more_is_taken_than_the_file_has(server, path):
+    server.endless = True
+    with pytest.raises(UserError, match=r"a\.tar\.gz: sends more than 1000000 bytes; is it another file\?$"):
+        fetch(server.url, path, md5(CONTENT), len(CONTENT))
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [10, 999_999, 1_000_001])
+def test_a_file_of_another_size_is_not_begun(server, path, size):
+    with pytest.raises(
+        UserError, match=rf"offers 1000000 bytes, and the file has {size}; is it another one\?$"
+    ):
+        fetch(server.url, path, md5(CONTENT), size)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_no_download_begins_without_room_for_it(server, path):
+    with pytest.raises(UserError, match=r"data: 1000000\.0 GB are to come, \d+\.\d GB are free; make room$"):
+        fetch(server.url, path, md5(CONTENT), 10**15)
+    assert server.requests == []
+
+
+@pytest.fixture
+def pack(tmp_path):
+    """Write a zip file of names and contents; a name may be a ZipInfo."""
+
+    def write(members):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in members.items():
+                archive.writestr(name, data)
+        return tmp_path / "a.zip"
+
+    return write
+
+
+def test_a_folder_and_a_file_are_unpacked(pack, tmp_path):
+    archive = pack(
+        {"images/": b"", "images/1.jpg": b"one", "images/sub/2.jpg": b"two", "a.json": b"{}", "b": b"b"}
+    )
+    assert unpack(archive, "images", tmp_path, 100) == tmp_path / "images"
+    assert unpack(archive, "a.json", tmp_path, 100) == tmp_path / "a.json"
+    found = {str(p.relative_to(tmp_path)): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    del found["a.zip"]
+    assert found == {"images/1.jpg": b"one", "images/sub/2.jpg": b"two", "a.json": b"{}"}
+
+
+def link():
+    info = zipfile.ZipInfo("images/1.jpg")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return info
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({}, "has no images$"),
+        ({"image/1.jpg": b"1"}, "has no images$"),
+        ({"images/": b""}, "has no images$"),
+        ({"/images/1.jpg": b"1"}, "has no images$"),
+        ({"images/../../1.jpg": b"1"}, r"'images/\.\./\.\./1\.jpg' leads elsewhere"),
+        ({"images/1.jpg": b"1", "images/..": b"1"}, "leads elsewhere"),
+        ({link(): b"/etc/passwd"}, "leads elsewhere"),
+        ({"images/1.jpg": bytes(2000)}, "images claims 2000 bytes, more than the 1000 it may have$"),
+        ({f"images/{i}.jpg": bytes(2) for i in range(501)}, "images claims 1002 bytes"),
+    ],
+)
+def test_what_must_not_be_unpacked_is_not(pack, tmp_path, members, message):
+    archive = pack(members)
+    with pytest.raises(UserError, match=message) as error:
+        unpack(archive, "images", tmp_path, 1000)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+@pytest.mark.parametrize("damage", ["cut", "claim", "flip", "text", "size"])
+def test_a_damaged_archive_leaves_nothing(pack, tmp_path, damage):
+    archive = pack({"images/1.jpg": np.random.default_rng(0).bytes(900)})
+    data = bytearray(archive.read_bytes())
+    central = data.rindex(b"PK\x01\x02")
+    if damage == "cut":
+        data = data[:500]
+    elif damage == "text":
+        data = bytearray(b"not a zip file")
+    elif damage == "flip":
+        data[300] ^= 255
+    elif damage == "claim":  # a terabyte, in a file of 900 bytes
+        data[central + 24 : central + 28] = (2**32 - 2).to_bytes(4, "little")
+    else:  # fewer bytes than there are
+        data[central + 24 : central + 28] = (10).to_bytes(4, "little")
+    archive.write_bytes(data)
+    with pytest.raises(UserError, match=r"a\.zip: (cannot be unpacked|images claims)") as error:
+        unpack(archive, "images", tmp_path, 1000)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+def test_no_unpacking_begins_without_room_for_it(pack, tmp_path, monkeypatch):
+    archive = pack({"images/1.jpg": bytes(900)})
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: fetching.shutil._ntuple_diskusage(9, 9, 0))
+    with pytest.raises(UserError, match=r"0\.0 GB are to come, 0\.0 GB are free; make room$"):
+        unpack(archive, "images", tmp_path, 1000)
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+def test_a_missing_archive_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"b\.zip: No such file or directory$"):
+        unpack(tmp_path / "b.zip", "images", tmp_path, 1000)

@@ -68,6 +68,9 @@ def test_other_sizes():
     ("wrong", "message"),
     [
         ({"classes": 1}, r"data\.classes: Expected `int` >= 2"),
+        ({"classes": 10**9}, r"data\.classes: Expected `int` <= 10000"),
+        ({"n_max": 10**9}, r"data\.n_max: Expected `int` <= 10000"),
+        ({"image_size": 10**6}, r"data\.image_size: Expected `int` <= 1024"),
         ({"image_size": 7}, r"data\.image_size: Expected `int` >= 8"),
         ({"n_max": 0}, r"data\.n_max: Expected `int` >= 1"),
         ({"adapt": 0}, r"data\.adapt: Expected `int` >= 1"),

@@ -202,6 +202,13 @@ def test_as_many_classes_as_lvis(tmp_path):
         ({"object_size": [7, 28]}, r"data\.object_size\[0\]: Expected `int` >= 8"),
         ({"image_size": 10**9}, r"data\.image_size: Expected `int` <= 4096"),
         ({"exponent": -1}, r"data\.exponent: Expected `float` >= 0"),
+        ({"exponent": 1e300}, r"data\.exponent: Expected `float` <= 10"),
+        ({"classes": 10**9}, r"data\.classes: Expected `int` <= 1000000"),
+        ({"objects": [3, 10**9]}, r"data\.objects\[1\]: Expected `int` <= 1000000"),
+        (
+            {"images": {"train": 10**9, "adapt": 1, "val": 1}},
+            r"data\.images\.train: Expected `int` <= 1000000",
+        ),
         ({"exponent": float("nan")}, r"data\.exponent is nan"),
         ({"pairs": 7}, r"data: pairs must be at most 6"),
         ({"pairs": -1}, r"data\.pairs: Expected `int` >= 0"),

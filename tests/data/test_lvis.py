@@ -138,6 +138,13 @@ WRONG = [  # where, what, the message
     (("images", 0, "coco_url"), lvis.HOST + "/etc/passwd", r"images\[0\]\.coco_url: '/etc/passwd' does not"),
     (("images", 0, "coco_url"), "http://x.y/a.jpg", r"images\[0\]\.coco_url: 'http://x.y/a.jpg' does not"),
     (("images", 0, "coco_url"), "a\0b", r"images\[0\]\.coco_url: .*inside"),
+    (
+        ("images", 0, "coco_url"),
+        "a\nb.jpg",
+        r"images\[0\]\.coco_url: 'a\\nb\.jpg' does not name a file inside",
+    ),
+    (("images", 0, "coco_url"), "\ud800.jpg", r"cut off or not JSON"),
+    (("images", 0, "coco_url"), "//etc/passwd", r"images\[0\]\.coco_url: '//etc/passwd' does not"),
     (("annotations", 0, "bbox"), [0, 0, 2], r"annotations\[0\]\.bbox: Expected `array` of length 4"),
     (("annotations", 0, "bbox"), [0, 0, -2, 2], r"annotations\[0\]\.bbox\[2\]: Expected `float` >= 0"),
     (("annotations", 0, "bbox"), [0, "0", 2, 2], r"annotations\[0\]\.bbox\[1\]: Expected `float`"),
@@ -303,5 +310,9 @@ def test_images(tmp_path, content):
     with pytest.raises(UserError, match=r"000000000004\.jpg: is no regular file, with 0 other images"):
         lvis.check_images(tmp_path, content)
     (folder / "000000000004.jpg").unlink()
+    content["images"][1]["coco_url"] = "x" * 300  # longer than a name can be
+    with pytest.raises(UserError, match=r"xxx: missing, with 0 other images"):
+        lvis.check_images(tmp_path, content)
+    content["images"][1]["coco_url"] = "train2017/000000000004.jpg"
     (folder / "000000000004.jpg").symlink_to("000000000003.jpg")  # a link in the folder is its owner's
     lvis.check_images(tmp_path, content)

@@ -231,7 +231,8 @@ def iterations(n: int, threads: int, augmenter: dict | None) -> tuple[list[float
     with tempfile.TemporaryDirectory() as work_dir:
         schedule = Schedule(iterations=UNTIMED + n, batch=8, lr=1e-3)
         place = dict(profile="embedded", data="data/embedded", configs="embedded", row="timed", seed=0)
-        cfg = training_config(Job(**place, threads=threads, train=schedule, augmenter=augmenter), schedule, Path(work_dir))
+        job = Job(**place, threads=threads, train=schedule, augmenter=augmenter)
+        cfg = training_config(job, schedule, Path(work_dir))
         cfg.default_hooks.checkpoint = None
         del cfg.default_hooks["progress"]
         torch.set_num_threads(threads)

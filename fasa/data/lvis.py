@@ -322,13 +322,13 @@ def check_images(root: str | Path, annotations: dict | File) -> None:
         raise UserError(f"{missing[0]}: {reason}, with {len(missing) - 1} other images; {MEND}")
 
 
-def checked_annotations(data: Path, part: str) -> dict:
+def checked_annotations(data: str | Path, part: str) -> File:
     """The annotations of a part of a prepared data set, which are complete and whose images are there.
 
     Args:
         data: the folder.
         part: "train", "adapt" or "val"; of train every category has an instance.
     """
-    annotations = read_annotations(data / "annotations" / f"{part}.json", train=part == "train")
+    annotations = read(Path(data, "annotations", f"{part}.json"), train=part == "train")
     check_images(source(data).images, annotations)
     return annotations

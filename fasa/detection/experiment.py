@@ -36,8 +36,8 @@ def model_config(job: Job) -> Config:
             f"params.yaml: there is no {path}, which profile {job.profile!r} and row {job.row!r} ask for"
         )
     cfg = Config.fromfile(path)
-    categories = checked_annotations(Path(job.data), "train")["categories"]
-    classes = Classes([one["name"] for one in categories], [one["frequency"] for one in categories])
+    categories = checked_annotations(job.data, "train").categories
+    classes = Classes([one.name for one in categories], [one.frequency for one in categories])
     for loader, part in ((cfg.train_dataloader, "train"), (cfg.held_out_dataloader, "val")):
         place = part_of(job.data, part)
         traits.innermost(loader.dataset).update(place, metainfo=dict(classes=classes.names))
@@ -105,7 +105,7 @@ def part_of(data: str, part: str) -> dict:
 
 def held_out(cfg: Config, part: str) -> dict:
     """The data loader of ``adapt`` or ``val``, of a config of `model_config`."""
-    checked_annotations(Path(cfg.data), part)
+    checked_annotations(cfg.data, part)
     dataloader = copy.deepcopy(cfg.held_out_dataloader)
     dataloader.dataset.update(part_of(cfg.data, part))
     return dataloader

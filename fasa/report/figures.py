@@ -20,18 +20,33 @@ TIDE_MAIN = {name: name for name in ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss"
 TIDE_SPECIAL = dict(FalsePos="false\npositives", FalseNeg="false\nnegatives")
 
 
-def scenes(root: Path, annotations: dict, number: int) -> Figure:
-    """The first scenes of a part with the outlines of their masks, four to a line."""
-    figure, panels = plt.subplots(-(-number // 4), 4, figsize=(10, 2.6 * -(-number // 4)))
-    for axes, image in zip(panels.flat, annotations["images"][:number], strict=True):
+def scenes(root: str | Path, annotations: dict, number: int) -> Figure:
+    """The first scenes of a part, at most `number`, with the outlines of their objects, four to a line."""
+    images = annotations["images"][:number]
+    lines = -(-len(images) // 4)
+    figure, panels = plt.subplots(lines, 4, figsize=(10, 2.6 * lines), squeeze=False)
+    for axes, image in zip(panels.flat, images, strict=False):
         axes.imshow(plt.imread(image_path(root, image)))
-        axes.axis("off")
         for annotation in annotations["annotations"]:
             if annotation["image_id"] == image["id"]:
-                axes.contour(
-                    pycocotools.mask.decode(annotation["segmentation"]), [0.5], colors="w", linewidths=1
-                )
+                outline(axes, annotation.get("segmentation"), annotation["bbox"], image)
+    for axes in panels.flat:
+        axes.axis("off")
     return figure
+
+
+def outline(axes: Axes, segmentation: list | dict | None, box: list[float], image: dict) -> None:
+    """Draw an object's outline: that of its mask, of its polygons, or its box where it has neither."""
+    if isinstance(segmentation, list):
+        for polygon in segmentation:
+            axes.fill(polygon[::2], polygon[1::2], edgecolor="w", fill=False, linewidth=1)
+    elif segmentation:
+        if isinstance(segmentation["counts"], list):
+            segmentation = pycocotools.mask.frPyObjects(segmentation, image["height"], image["width"])
+        axes.contour(pycocotools.mask.decode(segmentation), [0.5], colors="w", linewidths=1)
+    else:
+        x, y, width, height = box
+        axes.add_patch(plt.Rectangle((x, y), width, height, edgecolor="w", fill=False))
 
 
 def instance_counts(counts: np.ndarray, frequency: list[str]) -> Figure:

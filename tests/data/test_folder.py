@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fasa.data.classification import load
 from PIL import Image
 
 from fasa.data import folder
-from fasa.data.classification import load
 from fasa.data.images import exponential_counts
 from fasa.errors import UserError
 

@@ -4,6 +4,7 @@ import numpy as np
 import pycocotools.mask
 import pytest
 import torch
+from fasa.experiments import held_out
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -13,7 +14,6 @@ from fasa.detection.adaptation import class_losses
 from fasa.detection.inference import detect
 from fasa.detection.two_stage import augmenters, box_heads
 from fasa.errors import UserError
-from fasa.experiments import held_out
 
 CONFIGS = {
     "HTC": "htc/htc-without-semantic_r50_fpn_1x_coco.py",
@@ -79,7 +79,9 @@ def test_detects_as_mmdet_does_and_measures_each_head(config, name):
 @pytest.mark.parametrize("path", OTHERS)
 def test_one_stage_and_query_based_detectors_are_refused(path, config):
     model = build(path)
-    with pytest.raises(UserError, match="is not a two-stage detector with a linear classifier on RoIs") as info:
+    with pytest.raises(
+        UserError, match="is not a two-stage detector with a linear classifier on RoIs"
+    ) as info:
         box_heads(model)
     assert "\n" not in str(info.value) and type(model).__name__ in str(info.value)
     with pytest.raises(UserError, match="one-stage and query-based detectors cannot be augmented"):

@@ -107,7 +107,7 @@ class FastLearner(Learner):
         before = {name: value.clone() for name, value in model.state_dict().items()}
         try:
             replayed = torch.cuda.make_graphed_callables(Body(model, self.amp), (x.clone(),))
-        except RuntimeError:
+        except (AssertionError, RuntimeError):
             traceback.print_exc()
             print("no graph could be captured: this run goes on without", flush=True)
             return

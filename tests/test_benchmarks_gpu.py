@@ -14,6 +14,8 @@ from PIL import Image
 from benchmarks.augmenters import run as steps
 from benchmarks.gpu import agreement, cifar, cifar_data, mmcv_ops, run
 from fasa.classification import experiment, training
+from fasa.classification.learner import Learner
+from fasa.classification.rows import Row, Schedule
 from fasa.data.images import LongTailed, Split, divide, exponential_counts
 
 CPU = torch.device("cpu")
@@ -133,6 +135,40 @@ def test_runs_side_by_side_give_what_runs_alone_give(data, monkeypatch, tmp_path
             del record["images_per_second"]
         assert found == json.loads(json.dumps(expected))
     assert found["leaky"]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_captured_network_trains_as_the_plain_one(data, monkeypatch, broken):
+    replays = []
+
+    def capture(body, args):  # what CUDA's does to a network, but for the graph
+        for _ in range(3):
+            body(*args)
+        if broken:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return lambda x: replays.append(x) or body(x)
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", capture)
+    row, schedule = Row(augmenter=dict(type="FASA", prob_scale=8, warmup=0)), Schedule(epochs=2)
+    counts = torch.tensor(data.counts)
+    made = [kind(counts, 3, schedule, row, 0) for kind in (Learner, cifar.FastLearner)]
+    images = torch.tensor(data.train.images).permute(0, 3, 1, 2).float() / 255
+    labels = torch.tensor(data.train.labels)
+    made[1]._capture(images[:8])
+    for begin, end in ((0, 8), (8, 16), (16, 21)):  # the last batch is smaller
+        losses = [learner.step(images[begin:end], labels[begin:end], 0.0) for learner in made]
+        assert losses[0] == losses[1]
+    assert len(replays) == (0 if broken else 2)
+    plain, fast = (learner.state_dict() for learner in made)
+    for part in ("model", "augmenter"):
+        assert plain[part].keys() == fast[part].keys()
+        for name, value in plain[part].items():
+            torch.testing.assert_close(fast[part][name], value, rtol=0, atol=0, equal_nan=True)
+    for learner in made:
+        learner.model.eval()
+    with torch.no_grad():
+        scores = [learner.model(images[:8]) for learner in made]
+    assert torch.equal(*scores) and len(replays) == (0 if broken else 2)  # at test time nothing is replayed
 
 
 def test_seeds_that_there_is_no_time_for_wait():

@@ -25,7 +25,7 @@ def methods() -> dict[str, str]:
     """The names of all methods and their modules; read from the files, so that no method loads another."""
     found = dict(FASA=HOME["FASA"])
     for path in sorted(Path(__file__).with_name("baselines").glob("*.py")):
-        for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
+        for name in re.findall(r"^class (\w+)\((?!nn\.)", path.read_text(encoding="utf-8"), re.MULTILINE):
             if name.lower() == path.stem.replace("_", ""):
                 found[name] = f"fasa.baselines.{path.stem}"
     return found

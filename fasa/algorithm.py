@@ -3,10 +3,12 @@
 Shapes: K foreground classes, D embedding width, P foreground embeddings, M virtual features, G groups.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
-from fasa.augmenter import Augmenter, Virtual
+from fasa.augmenter import Augmenter, Virtual, require
 from fasa.class_stats import ClassMoments
 from fasa.grouping import MeanShiftGroups
 
@@ -83,6 +85,11 @@ class FASA(Augmenter):
         super().__init__(num_classes, width, loss_weight, warmup, seed)
         if initial not in ("inverse", "uniform") or level not in ("group", "class"):
             raise ValueError(f"FASA: initial={initial!r} (inverse, uniform), level={level!r} (group, class)")
+        require("FASA", 0 <= prob_scale < math.inf, "prob_scale", prob_scale, "a finite number from 0")
+        require("FASA", 0 <= power < math.inf, "power", power, "a finite number from 0")
+        require("FASA", 0 < momentum <= 1, "momentum", momentum, "above 0 and at most 1")
+        require("FASA", 1 <= up < math.inf, "up", up, "a finite number from 1")
+        require("FASA", 0 < down <= 1, "down", down, "above 0 and at most 1")
         self.initial, self.prob_scale, self.power = initial, prob_scale, power
         self.up, self.down, self.level, self.group = up, down, level, MeanShiftGroups(**(groups or {}))
         self.moments = ClassMoments(num_classes, width, momentum)

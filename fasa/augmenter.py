@@ -42,6 +42,16 @@ class HostCopy:
         self.buffer, self.version, self.value = buffer, buffer._version, value
 
 
+def require(owner: str, met: bool, name: str, value: Any, rule: str) -> None:
+    """Refuse an argument; NaN, for which no comparison holds, among them.
+
+    Raises:
+        ValueError: one line with what was given and what is asked for.
+    """
+    if not met:
+        raise ValueError(f"{owner}: {name} is {value!r}; it must be {rule}")
+
+
 class Augmenter(nn.Module):
     """What a method may do to the classification branch; the default does nothing.
 
@@ -77,6 +87,8 @@ class Augmenter(nn.Module):
         self, num_classes: int, width: int, loss_weight: float = 0.1, warmup: int = 0, seed: int = 0
     ):
         super().__init__()
+        require(type(self).__name__, loss_weight >= 0, "loss_weight", loss_weight, "0 or more")
+        require(type(self).__name__, warmup >= 0, "warmup", warmup, "0 or more iterations")
         self.num_classes, self.width = num_classes, width
         self.loss_weight, self.warmup, self.seed = loss_weight, warmup, seed
         self.register_buffer("iteration", torch.tensor(0))

@@ -29,6 +29,12 @@ class MeanShiftGroups:
     quantile: float = 0.05
     components: int = 10
 
+    def __post_init__(self):
+        if not isinstance(self.quantile, float | int) or not 0 < self.quantile <= 1:
+            raise ValueError(f"groups.quantile is {self.quantile!r}; it must be above 0 and at most 1")
+        if not isinstance(self.components, int) or self.components < 1:
+            raise ValueError(f"groups.components is {self.components!r}; it must be a whole number from 1")
+
     def __call__(self, means: np.ndarray) -> np.ndarray:
         """Group `means`, (S, D) floats; returns (S,) int64 group ids from 0."""
         if len(means) < 3:

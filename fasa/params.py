@@ -10,7 +10,7 @@ from ruamel.yaml.error import YAMLError
 from fasa.classification import job as classification
 from fasa.errors import UserError
 from fasa.job import MODEL, Schedule
-from fasa.sections import Count, Name, Positive, Section, Seed, read
+from fasa.sections import Count, Name, Positive, Section, Seed, read, refuse_infinite
 
 
 class Row(Section):
@@ -229,8 +229,13 @@ def read_params(path: Path) -> Params:
     """
     try:
         content = YAML(typ="safe", pure=True).load(path.read_bytes().decode())
+        refuse_infinite(content, "")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 (byte {error.start}): save it as UTF-8") from None
+    except RecursionError:
+        raise UserError(f"{path}: an alias (*) holds itself") from None
+    except UserError:
+        raise
     except (OSError, YAMLError, ValueError, ArithmeticError, AttributeError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -239,7 +244,8 @@ def read_params(path: Path) -> Params:
         name: content[name] for name in Params.__struct_fields__ if name in content and name != "sections"
     }
     sections = {str(name): value for name, value in content.items() if name not in known}
-    for name in content.get("profiles") or []:
+    profiles = content.get("profiles")
+    for name in profiles if isinstance(profiles, list) else ():
         if isinstance(name, str) and name not in sections:
             raise UserError(f"params.yaml: profiles names {name!r}, but there is no section {name}")
     for name, section in sections.items():

@@ -11,7 +11,7 @@ from fasa.classification import job as classification
 from fasa.errors import UserError
 from fasa.job import MODEL, Job, method
 from fasa.params import AugmenterTrait, Params
-from fasa.sections import read
+from fasa.sections import is_number, read
 
 FILLED_IN = {"num_classes", "width", "map_shape", "seed"}  # of an augmenter, by who builds it
 
@@ -155,6 +155,13 @@ def check_augmenter(section: dict[str, Any], where: str, row: str = "") -> None:
     if unknown := arguments.keys() - (known.keys() - FILLED_IN):
         names = ", ".join(sorted(known.keys() - FILLED_IN))
         raise UserError(f"params.yaml: {where}.{min(unknown)} is unknown; known: {names}")
+    for name, value in arguments.items():
+        default = known[name].default
+        if is_number(default) and not (
+            is_number(value) and (isinstance(default, float) or value == int(value))
+        ):
+            wanted = "a number" if isinstance(default, float) else "a whole number"
+            raise UserError(f"params.yaml: {where}.{name} is {value!r}, not {wanted}")
     try:
         method(section)(**given, **arguments)
     except (TypeError, ValueError) as error:

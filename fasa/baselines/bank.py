@@ -8,7 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from fasa.augmenter import require
 from fasa.class_stats import class_counts
+
+LARGEST = 1000  # samples of a class: a slip of the keyboard must not take all memory
 
 
 def one_of_each(labels: Tensor, num_classes: int, turn: Tensor | int) -> tuple[Tensor, Tensor]:
@@ -47,6 +50,7 @@ class Bank(nn.Module):
 
     def __init__(self, num_classes: int, size: int, shape: Sequence[int]):
         super().__init__()
+        require("Bank", 0 <= size <= LARGEST, "size", size, f"at most {LARGEST} samples of a class")
         self.size = size
         self.register_buffer("values", torch.zeros(num_classes, size, *shape))
         self.register_buffer("pushed", torch.zeros(num_classes, dtype=torch.int64))

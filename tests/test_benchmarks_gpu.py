@@ -14,9 +14,12 @@ from PIL import Image
 from benchmarks.augmenters import run as steps
 from benchmarks.gpu import agreement, cifar, cifar_data, mmcv_ops, run
 from fasa.classification import experiment, training
+from fasa.classification.job import Row, Schedule
 from fasa.classification.learner import Learner
-from fasa.classification.rows import Row, Schedule
 from fasa.data.images import LongTailed, Split, divide, exponential_counts
+from fasa.params import read_params
+
+ROOT = Path(__file__).parents[1]
 
 CPU = torch.device("cpu")
 EPOCHS = 2
@@ -117,17 +120,17 @@ def test_tail_of_a_zip_of_pngs(tmp_path):
 
 
 def test_runs_side_by_side_give_what_runs_alone_give(data, monkeypatch, tmp_path):
-    section = cifar.section(Path("params.yaml"), EPOCHS)
-    monkeypatch.setattr(experiment, "load", lambda *_: data)
     for name in ("Learner", "Progress", "save"):
         monkeypatch.setattr(training, name, getattr(training, name))
     monkeypatch.setattr(torch.cuda, "graph", torch.cuda.graph)
     jobs = cifar.plan(["ce", "ce_fasa"], [0], leaky=True)
     assert [job.name for job in jobs] == ["ce-0", "ce_fasa-0", "ce_fasa_leaky-0"]
     (tmp_path / "out").mkdir()
-    alone = {job.name: experiment.run(section, cifar.SET, job.row, 0, tmp_path / job.name) for job in jobs}
+    params = read_params(ROOT / "params.yaml")
+    settings = {job.name: cifar.settings_of(job, params, EPOCHS) for job in jobs}
+    alone = {name: experiment.run(one, data, tmp_path / name) for name, one in settings.items()}
     board = cifar.Board(len(jobs))
-    cifar.serve(jobs, board, data, section, tmp_path / "out", tmp_path / "work", 2, graphs=True)
+    cifar.serve(jobs, board, data, settings, tmp_path / "out", tmp_path / "work", 2, graphs=True)
     assert list(board.done) == [EPOCHS] * 3
     for name, expected in alone.items():
         found = json.loads((tmp_path / "out" / f"{name}.json").read_text())

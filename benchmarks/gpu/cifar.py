@@ -11,7 +11,6 @@ checkpoint.
 """
 
 import argparse
-import copy
 import functools
 import json
 import multiprocessing
@@ -24,13 +23,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import yaml
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from fasa.classification import experiment, training
+from fasa.classification import job as classification
 from fasa.classification.learner import Learner
 from fasa.data.images import LongTailed
 from fasa.files import replacing
+from fasa.params import Params, read_params
+from fasa.rows import compose_classifier
 
 SET, ROWS = "cifar100", ("ce", "ce_fasa", "ce_fasa_metric", "ce_fasa_class")
 LEAKY = "_leaky"  # of a row's name: it adapts to the test split, as in the paper
@@ -137,16 +139,13 @@ class Told:
             raise Stopped
 
 
-def section(params: Path, epochs: int | None) -> dict:
-    """`classification` of params.yaml, one thread a run, with leaky rows beside those that adapt."""
-    found = yaml.safe_load(params.read_text())["embedded"]["classification"]
-    found["sets"][SET]["threads"] = 1
-    if epochs:
-        found["sets"][SET]["schedule"]["epochs"] = epochs
-    for name in ROWS:
-        if "augmenter" in found["rows"][name]:
-            found["rows"][name + LEAKY] = found["rows"][name] | dict(adapt_split="test")
-    return found
+def settings_of(job: Job, params: Params, epochs: int | None) -> classification.Job:
+    """What params.yaml says of a run, on one thread; of a leaky row, that it adapts to the test split."""
+    found = compose_classifier(params, SET, job.row.removesuffix(LEAKY), job.seed)
+    if job.row.endswith(LEAKY):
+        found = replace(found, row=job.row, settings=replace(found.settings, adapt_split="test"))
+    schedule = replace(found.schedule, epochs=epochs or found.schedule.epochs)
+    return replace(found, threads=1, schedule=schedule)
 
 
 def plan(rows: list[str], seeds: list[int], leaky: bool) -> list[Job]:
@@ -160,7 +159,7 @@ def serve(
     jobs: list[Job],
     board: Board,
     data: LongTailed,
-    settings: dict,
+    settings: dict[str, classification.Job],
     out: Path,
     work: Path,
     at_once: int,
@@ -168,7 +167,6 @@ def serve(
 ) -> None:
     """Run jobs in threads of this process, some at a time in their order."""
     FastLearner.graphs = graphs
-    experiment.load = lambda *_: data
     training.Learner, training.Progress = FastLearner, Told
     save = training.save
     training.save = lambda path, state: (
@@ -180,21 +178,23 @@ def serve(
         ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn")) as FastLearner.helpers,
         ThreadPoolExecutor(at_once) as threads,
     ):
-        list(threads.map(lambda job: _run(job, board, settings, out, work), jobs))
+        list(threads.map(lambda job: _run(job, board, data, settings[job.name], out, work), jobs))
 
 
-def _run(job: Job, board: Board, settings: dict, out: Path, work: Path) -> None:
+def _run(
+    job: Job, board: Board, data: LongTailed, settings: classification.Job, out: Path, work: Path
+) -> None:
     JOB.board, JOB.number = board, job.number
     path = out / f"{job.name}.json"
     if board.stop.is_set():
         return
     if path.exists():
-        board.done[job.number] = settings["sets"][SET]["schedule"]["epochs"]
+        board.done[job.number] = settings.schedule.epochs
         return
     start = time.perf_counter()
     try:
         with torch.cuda.stream(torch.cuda.Stream() if torch.cuda.is_available() else None):
-            record = experiment.run(copy.deepcopy(settings), SET, job.row, job.seed, work / job.name)
+            record = experiment.run(settings, data, work / job.name)
     except Stopped:
         return
     except Exception:
@@ -275,8 +275,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     deadline = time.monotonic() + 60 * options.minutes
     options.out.mkdir(parents=True, exist_ok=True)
-    settings = section(Path("params.yaml"), options.epochs)
     jobs = plan(options.rows, options.seeds, options.leaky)
+    params = read_params(Path("params.yaml"))
+    settings = {job.name: settings_of(job, params, options.epochs) for job in jobs}
     board, context = Board(len(jobs)), multiprocessing.get_context("spawn")
     rest = options.data, settings, options.out, options.work, options.at_once, not options.no_graphs
     processes = [
@@ -285,7 +286,7 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     for process in processes:
         process.start()
-    watch(processes, board, jobs, settings["sets"][SET]["schedule"]["epochs"], deadline)
+    watch(processes, board, jobs, settings[jobs[0].name].schedule.epochs, deadline)
     missing = [job.name for job in jobs if not (options.out / f"{job.name}.json").exists()]
     print(f"missing: {', '.join(missing)}" if missing else f"all {len(jobs)} runs are done", flush=True)
     return bool(missing)

@@ -87,7 +87,7 @@ def decode(path: str | Path, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: {_told(error, data)}") from None
+        raise UserError(f"{path}: {_told(error, data)[:300]}") from None  # it may quote what it found
 
 
 def read_file(path: str | Path) -> bytes:

@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 import yaml
 
+PATIENCE = 20  # seconds for all processes to end after the command has
 SIGNALS = ["SIGKILL"] * 4 + ["SIGTERM", "SIGINT"]
 KINDS = {  # words of a command line, the first that fits
     "kernel": "fasa.pipeline.kernel",
@@ -40,7 +41,13 @@ class Run:
         self.output = folder.with_name(f"{folder.name}.output")
         with open(self.output, "a") as output:
             self.process = psutil.Popen(
-                command, cwd=folder, env=env, stdout=output, stderr=output, start_new_session=True
+                command,
+                cwd=folder,
+                env=env,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's & ignores it
             )
         self.seen: dict[psutil.Process, str] = {}
 
@@ -69,7 +76,7 @@ class Run:
         """
         while self.process.poll() is None:
             self.look()
-            time.sleep(0.05)
+            time.sleep(0.1)
         _, alive = psutil.wait_procs(self.seen, timeout=patience)
         orphans = [self.seen[each] for each in alive if each.status() != psutil.STATUS_ZOMBIE]
         assert not orphans, f"{len(orphans)} processes live on: {orphans}"
@@ -81,7 +88,7 @@ def kill(run: Run, after: float, luck: random.Random) -> str | None:
     end = time.monotonic() + after
     while time.monotonic() < end:
         run.look()
-        time.sleep(0.05)
+        time.sleep(0.1)
     running = run.look()
     if not running:
         return None
@@ -113,40 +120,42 @@ def campaign(
     kills: int,
     seed: int,
     without: Sequence[str] = (),
+    pause: float | None = None,
 ) -> Iterator[str]:
     """Run the command in both folders, and kill it in the second; yield a line for each kill.
+
+    Args:
+        without: patterns of stages that are not compared.
+        pause: mean seconds before a kill; by default such that the way to the end takes all kills.
 
     Raises:
         AssertionError: the results differ, a process lives on, or the last run fails.
     """
     luck = random.Random(seed)
 
-    def environment(folder: Path) -> dict[str, str]:
-        return os.environ | dict(DVC_SITE_CACHE_DIR=str(folder.with_name(f"{folder.name}.site")))
+    def start(folder: Path) -> Run:
+        return Run(command, folder, os.environ | dict(DVC_SITE_CACHE_DIR=f"{folder}.site"))
+
+    def finish(folder: Path) -> dict[str, dict]:
+        run = start(folder)
+        assert run.end(PATIENCE) == 0, run.output.read_text()[-2000:]
+        return results(folder, without)
 
     begin = time.monotonic()
-    run = Run(command, undisturbed, environment(undisturbed))
-    assert run.end(20) == 0, run.output.read_text()[-2000:]
-    seconds = time.monotonic() - begin
-    expected = results(undisturbed, without)
+    expected = finish(undisturbed)
     assert expected
-
+    pause = pause or 2 + (time.monotonic() - begin) / kills
     done = 0
     while done < kills:
-        run = Run(command, disturbed, environment(disturbed))
-        # what has ended stays: the way is cut into as many parts as there are kills left, a little more each
-        sent = kill(run, luck.uniform(0.5, 2 + 1.5 * seconds / kills), luck)
-        status = run.end(20)
-        if sent is None:
-            assert status == 0, run.output.read_text()[-2000:]
-            (disturbed / "dvc.lock").unlink()  # it came to its end: again from the start
+        run = start(disturbed)
+        while done < kills and run.process.poll() is None:
+            if sent := kill(run, luck.uniform(0, 2 * pause), luck):
+                done += 1
+                yield f"{done:3} {sent}"
+        if run.end(PATIENCE) == 0:  # it came to its end: again from the start
+            (disturbed / "dvc.lock").unlink()
             shutil.rmtree(disturbed / ".dvc" / "cache")
-            continue
-        done += 1
-        yield f"{done:3} {sent}: exit status {status}"
-    run = Run(command, disturbed, environment(disturbed))
-    assert run.end(20) == 0, run.output.read_text()[-2000:]
-    found = results(disturbed, without)
+    found = finish(disturbed)
     different = {name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)}
     assert not different, f"other results after {kills} kills: {sorted(different)}"
     yield f"{len(found)} stages: the same bytes after {kills} kills, no process left"
@@ -176,6 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pause", type=float, help="mean seconds before a kill")
     parser.add_argument("--prepare", default="true", help="a shell command for each copy before it runs")
     parser.add_argument("--without", nargs="*", default=[], help="stages whose results hold timings")
     parser.add_argument("command", nargs="+")
@@ -186,7 +196,8 @@ def main() -> None:
             copy(Path(__file__).parents[1], Path(folder, name), arguments.prepare)
             for name in ("calm", "stormy")
         ]
-        for line in campaign(*copies, arguments.command, arguments.kills, arguments.seed, arguments.without):
+        how = (arguments.command, arguments.kills, arguments.seed, arguments.without, arguments.pause)
+        for line in campaign(*copies, *how):
             print(line, flush=True)
 
 

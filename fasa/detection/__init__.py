@@ -4,7 +4,13 @@ from mmdet.registry import MODELS
 
 import fasa
 from fasa.detection.adaptation import AdaptationHook
-from fasa.detection.head import AugmentedShared2FCBBoxHead, AugmentedShared4Conv1FCBBoxHead
+from fasa.detection.head import (
+    AugmentedConvFCBBoxHead,
+    AugmentedDoubleConvFCBBoxHead,
+    AugmentedShared2FCBBoxHead,
+    AugmentedShared4Conv1FCBBoxHead,
+    augmented,
+)
 from fasa.detection.instaboost import CompatibleInstaBoost
 from fasa.detection.metric import FASALVISMetric
 from fasa.detection.nms_resampling import KeepLabels, NMSResamplingRPNHead
@@ -18,6 +24,8 @@ for name in fasa.METHODS:
 
 __all__ = [
     "AdaptationHook",
+    "AugmentedConvFCBBoxHead",
+    "AugmentedDoubleConvFCBBoxHead",
     "AugmentedShared2FCBBoxHead",
     "AugmentedShared4Conv1FCBBoxHead",
     "CompatibleInstaBoost",
@@ -28,4 +36,5 @@ __all__ = [
     "PhasesHook",
     "ProgressHook",
     "RepeatFactorSampler",
+    "augmented",
 ]

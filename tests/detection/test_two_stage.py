@@ -1,5 +1,8 @@
 """Detectors of other make than the embedded ones: mmdet's own configs, with a tiny network."""
 
+from pathlib import Path
+
+import mmdet
 import numpy as np
 import pycocotools.mask
 import pytest
@@ -27,7 +30,7 @@ OTHERS = ["retinanet/retinanet_r50_fpn_1x_coco.py", "sparse_rcnn/sparse-rcnn_r50
 
 def build(path, augment=False):
     init_default_scope("mmdet")
-    cfg = Config.fromfile("mmdet::" + path, import_custom_modules=False).model
+    cfg = Config.fromfile(Path(mmdet.__file__).parent / ".mim/configs" / path).model
     cfg.backbone.update(depth=18, base_channels=8, stem_channels=8, init_cfg=None)
     if "style" in cfg.backbone:
         cfg.backbone.style = "pytorch"
@@ -79,7 +82,9 @@ def test_detects_as_mmdet_does_and_measures_each_head(config, name):
 @pytest.mark.parametrize("path", OTHERS)
 def test_one_stage_and_query_based_detectors_are_refused(path, config):
     model = build(path)
-    with pytest.raises(UserError, match="is not a two-stage detector with a linear classifier on RoIs") as info:
+    with pytest.raises(
+        UserError, match="is not a two-stage detector with a linear classifier on RoIs"
+    ) as info:
         box_heads(model)
     assert "\n" not in str(info.value) and type(model).__name__ in str(info.value)
     with pytest.raises(UserError, match="one-stage and query-based detectors cannot be augmented"):

@@ -232,7 +232,7 @@ class Augmenter(nn.Module):
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         if (
             prefix + "iteration" in state_dict
-        ):  # of before 0.2, which trained with counts that it did not keep
+        ):  # an older one, trained with counts that it did not keep
             state_dict.setdefault(prefix + "counts", torch.zeros_like(self.counts))
             state_dict.setdefault(prefix + "skipped", torch.zeros_like(self.skipped))
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -36,7 +36,7 @@ from fasa.detection.train import join_ranks
 torch.set_num_threads(1)
 join_ranks()
 cfg = Config.fromfile(sys.argv[1])
-found = gather(list(detect(load_model(cfg, Path(sys.argv[2])), cfg.test_dataloader)))
+found = gather(list(detect(load_model(cfg, sys.argv[2]), cfg.test_dataloader)))
 if found is not None:
     torch.save([(one.image_id, one.category_id.tolist(), one.score.tolist(), one.box.tolist(),
                  [code.decode() for code in one.rle]) for one in found], sys.argv[3])

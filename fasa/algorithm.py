@@ -166,7 +166,7 @@ class FASA(Augmenter):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         loss = state_dict.get(prefix + "class_loss")
-        if loss is not None and prefix + "measured" not in state_dict:  # of before 0.2: NaN stood for it
+        if loss is not None and prefix + "measured" not in state_dict:  # an older one: NaN stood for it
             state_dict[prefix + "measured"] = (~loss.isnan()).float()
             for name in ("class_loss", "probability"):
                 state_dict[prefix + name] = state_dict[prefix + name].nan_to_num(0.0)

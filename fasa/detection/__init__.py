@@ -9,7 +9,13 @@ from mmdet.registry import DATA_SAMPLERS, HOOKS, MODELS, TRANSFORMS
 from mmengine.registry import METRICS
 
 from fasa.detection.adaptation import AdaptationHook
-from fasa.detection.head import AugmentedShared2FCBBoxHead, AugmentedShared4Conv1FCBBoxHead
+from fasa.detection.head import (
+    AugmentedConvFCBBoxHead,
+    AugmentedDoubleConvFCBBoxHead,
+    AugmentedShared2FCBBoxHead,
+    AugmentedShared4Conv1FCBBoxHead,
+    augmented,
+)
 from fasa.detection.progress import ProgressHook
 from fasa.detection.resume import ExactResumeHook
 
@@ -24,11 +30,14 @@ ON_FIRST_USE = {  # registry and module of each name
 }
 __all__ = [
     "AdaptationHook",
+    "AugmentedConvFCBBoxHead",
+    "AugmentedDoubleConvFCBBoxHead",
     "AugmentedShared2FCBBoxHead",
     "AugmentedShared4Conv1FCBBoxHead",
     "ExactResumeHook",
     "ProgressHook",
     *ON_FIRST_USE,
+    "augmented",
 ]
 
 
@@ -42,9 +51,8 @@ def _register(name: str) -> None:
     def build(*args, **kwargs):
         return __getattr__(name)(*args, **kwargs)
 
-    ON_FIRST_USE[name][0].register_module(
-        name=name, module=build
-    )  # the class takes its place when it is imported
+    # The class takes its place when its module is imported.
+    ON_FIRST_USE[name][0].register_module(name=name, module=build)
 
 
 for name in ON_FIRST_USE:

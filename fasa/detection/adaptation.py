@@ -5,7 +5,6 @@ Shapes: K classes, P foreground RoIs of a batch.
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from mmdet.registry import HOOKS
 from mmengine.config import Config, ConfigDict
@@ -14,7 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from fasa.class_stats import all_reduce_sum
-from fasa.detection.inference import detect
+from fasa.detection.inference import detect, gather
 from fasa.detection.two_stage import TwoStage, augmenters, box_heads, unwrap
 from fasa.errors import UserError
 from fasa.evaluation.ap import evaluate
@@ -91,14 +90,14 @@ def class_precisions(model: nn.Module, dataloader, gt: GroundTruth) -> Tensor:
             ids = np.full(len(best), one.image_id)
             found.append(Detections(ids, one.category_id[best], one.score[best], one.box[best]))
     model.train(training)
-    if dist.is_available() and dist.is_initialized():
-        parts = [None] * dist.get_world_size()
-        dist.all_gather_object(parts, found)
-        found = [one for part in parts for one in part]
-    found = Detections(*(np.concatenate(column) for column in zip(*found, strict=True)))
-    ap = evaluate(gt, found, iou_type="bbox").per_class / 100
-    order = np.searchsorted(gt.category_ids, dataloader.dataset.cat_ids)
-    return torch.tensor(ap[order], dtype=torch.float32, device=next(model.parameters()).device)
+    found = gather(found)
+    ap = torch.zeros(len(gt.category_ids), device=next(model.parameters()).device)
+    if found is not None:  # the first rank judges for all
+        found = Detections(*(np.concatenate(column) for column in zip(*found, strict=True)))
+        per_class = evaluate(gt, found, iou_type="bbox").per_class / 100
+        order = np.searchsorted(gt.category_ids, dataloader.dataset.cat_ids)
+        ap.copy_(torch.from_numpy(per_class[order]))
+    return all_reduce_sum(ap)
 
 
 SIGNALS = dict(loss=("class_loss", 1), metric=("class_ap", -1))  # name in a record; lower is better

@@ -13,12 +13,11 @@ from mmengine.config import Config
 from fasa import traits
 from fasa.data import source
 from fasa.data.lvis import checked_annotations
-from fasa.detection.training import save_model, train
+from fasa.detection.head import STAGE_SEED
+from fasa.detection.training import history, save_model, train
 from fasa.errors import UserError
 from fasa.job import Job, Schedule, method
 from fasa.sections import read
-
-STAGE_SEED = 1_000_000  # between the seeds of two stages of a cascade
 
 
 class Classes(NamedTuple):
@@ -139,8 +138,6 @@ def train_row(job: Job, warmup: Path, work_dir: Path, out: Path) -> dict:
         iterations; drawn, the virtual samples of each class, of all stages together; passes, a record of each
         adaptation pass and stage. The latter two are empty for a row without an augmenter.
     """
-    from fasa.detection.adaptation import box_heads
-
     start = warmup
     if job.warmup is None:
         start = None
@@ -148,11 +145,7 @@ def train_row(job: Job, warmup: Path, work_dir: Path, out: Path) -> dict:
         start = Path(work_dir, "warmup.pth")
         if not start.exists():
             _warm_up(job, Path(work_dir, "warmup"), start)
-    runner = _train(job, job.train, work_dir, out, start)
-    passes = next((hook.history for hook in runner.hooks if hasattr(hook, "history")), [])
-    augmenters = [head.augmenter for head in box_heads(runner.model) if head.augmenter]
-    drawn = sum(augmenter.drawn for augmenter in augmenters).tolist() if augmenters else []
-    return dict(iterations=runner.iter, drawn=drawn, passes=passes)
+    return history(_train(job, job.train, work_dir, out, start))
 
 
 def _warm_up(job: Job, work_dir: Path, out: Path) -> None:

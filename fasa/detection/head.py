@@ -3,9 +3,15 @@
 Shapes: N RoIs of a batch, P foreground ones, M virtual samples, D the width of `fc_cls`'s input, K classes.
 """
 
+import copy
 import inspect
 
-from mmdet.models import Shared2FCBBoxHead, Shared4Conv1FCBBoxHead
+from mmdet.models import (
+    ConvFCBBoxHead,
+    DoubleConvFCBBoxHead,
+    Shared2FCBBoxHead,
+    Shared4Conv1FCBBoxHead,
+)
 from mmdet.models.layers import NormedLinear
 from mmdet.registry import MODELS
 from torch import Tensor, nn
@@ -14,6 +20,35 @@ import fasa
 from fasa.augmenter import Augmenter, virtual_loss
 from fasa.detection.two_stage import class_scores
 from fasa.errors import UserError
+
+STAGE_SEED = 1_000_000  # between the seeds of two stages of a cascade: each draws on its own
+
+
+def augmented(model: dict, augmenter: dict) -> dict:
+    """A detector's config with an augmenter in each of its box heads, one or those of a cascade.
+
+    Args:
+        model: of a two-stage detector, as mmdet's configs have it; it stays as it is.
+        augmenter: config of an `Augmenter`, such as ``dict(type="FASA")``.
+
+    Raises:
+        UserError: there is no box head, or none of a kind that has an augmented twin.
+
+    Example, in a config after its ``_base_``:
+        >>> model = augmented(_base_.model, dict(type="FASA", warmup=6000))  # doctest: +SKIP
+    """
+    model = copy.deepcopy(model)
+    heads = (model.get("roi_head") or {}).get("bbox_head")
+    if not heads:
+        raise UserError(f"{model.get('type')}: no roi_head.bbox_head; only two-stage detectors are augmented")
+    for stage, head in enumerate(heads if isinstance(heads, list | tuple) else [heads]):
+        name = head["type"].rpartition(".")[2]
+        kind = name if name.startswith("Augmented") else f"Augmented{name}"
+        if kind not in MODELS:
+            raise UserError(f"roi_head.bbox_head: no augmented {name}; known: {', '.join(sorted(TWINS))}")
+        seed = augmenter.get("seed", 0) + STAGE_SEED * stage
+        head.update(type=kind, augmenter=dict(augmenter, seed=seed))
+    return model
 
 
 class AugmentedHead:
@@ -34,7 +69,7 @@ class AugmentedHead:
         super().__init__(*args, **kwargs)
         self.augmenter: Augmenter | None = None
         self._step = None  # of the last forward: embeddings, what `fc_cls` saw, RoI maps
-        self._maps = None
+        self._maps, self._inputs = None, 1
         if augmenter is not None:
             sizes = dict(num_classes=self.num_classes, width=self.fc_cls.in_features)
             name = augmenter["type"]
@@ -60,10 +95,10 @@ class AugmentedHead:
                 f"{name} makes scores of its own and NormedLinear too; leave cls_predictor_cfg out"
             )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (N, >= K) and boxes of RoI maps (N, C, H, W), as in mmdet."""
-        self._maps = x
-        outputs = super().forward(x)
+    def forward(self, *maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (N, >= K) and boxes of RoI maps (N, C, H, W), as in mmdet; a Double-Head takes two."""
+        self._maps, self._inputs = maps[0], len(maps)
+        outputs = super().forward(*maps)
         self._maps = None
         return outputs
 
@@ -96,7 +131,8 @@ class AugmentedHead:
 
     def _score(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """Class scores of embeddings (M, D) or RoI maps (M, C, H, W)."""
-        scores = self.forward(features)[0] if features.dim() == 4 else self.fc_cls(features)
+        maps = features.dim() == 4
+        scores = self.forward(*[features] * self._inputs)[0] if maps else self.fc_cls(features)
         (_, encoded, _), self._step = self._step, None
         if labels is not None:
             scores = self.augmenter.logits(scores, encoded, self.fc_cls.weight, labels)
@@ -111,3 +147,16 @@ class AugmentedShared2FCBBoxHead(AugmentedHead, Shared2FCBBoxHead):
 @MODELS.register_module()
 class AugmentedShared4Conv1FCBBoxHead(AugmentedHead, Shared4Conv1FCBBoxHead):
     """`Shared4Conv1FCBBoxHead` with an augmenter."""
+
+
+@MODELS.register_module()
+class AugmentedConvFCBBoxHead(AugmentedHead, ConvFCBBoxHead):
+    """`ConvFCBBoxHead` with an augmenter."""
+
+
+@MODELS.register_module()
+class AugmentedDoubleConvFCBBoxHead(AugmentedHead, DoubleConvFCBBoxHead):
+    """`DoubleConvFCBBoxHead` with an augmenter, which sees what the classifier sees."""
+
+
+TWINS = [kind.__name__.removeprefix("Augmented") for kind in AugmentedHead.__subclasses__()]

@@ -5,6 +5,7 @@ N detections of an image.
 
 import sys
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +13,11 @@ import cv2
 import numpy as np
 import pycocotools.mask
 import torch
+import torch.distributed as dist
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
@@ -22,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from fasa.detection.resume import check_model, read_checkpoint
 from fasa.detection.two_stage import TwoStage
 from fasa.evaluation.matches import Matcher
 
@@ -39,12 +43,31 @@ class Found(NamedTuple):
 
 
 def load_model(cfg: Config, path: Path) -> nn.Module:
-    """The model of `cfg` with the state of `path`; on a GPU where there is one."""
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    """The model of `cfg` with the state of `path`; on a GPU where there is one.
+
+    Raises:
+        UserError: the checkpoint cannot be read, or is of another model.
+    """
+    state = read_checkpoint(path)["state_dict"]
     init_default_scope("mmdet")
     model = MODELS.build(cfg.model)
+    check_model(model, state, path)
     model.load_state_dict(state)
     return model.to(get_device()).eval()
+
+
+def gather(found: list) -> list | None:
+    """What all ranks found, in the order of one process; on the first rank, None on others.
+
+    One entry an image, for data loaders that deal images out in turn, as mmengine's `DefaultSampler` does.
+    """
+    if get_world_size() == 1:
+        return found
+    parts = [None] * get_world_size() if is_main_process() else None
+    dist.gather_object(found, parts)
+    if parts is None:
+        return None
+    return [one for turn in zip_longest(*parts) for one in turn if one is not None]
 
 
 @torch.no_grad()
@@ -53,7 +76,8 @@ def detect(
 ) -> Iterator[Found]:
     """Detect on each image of a data loader; of the model's test settings all but `max_per_img` holds.
 
-    AP_Fixed needs what a cap per image would cut off.
+    AP_Fixed needs what a cap per image would cut off. Of several ranks each detects on its share of the
+    images; `gather` brings the shares together.
 
     Args:
         model: a two-stage detector of mmdet, see `two_stage`, in eval mode.
@@ -64,7 +88,9 @@ def detect(
     if not isinstance(dataloader, DataLoader):
         dataloader = Runner.build_dataloader(dataloader, seed=0)
     categories = np.array(dataloader.dataset.cat_ids, dtype=np.int64)
-    batches = tqdm(dataloader, desc="detect", unit="batch", mininterval=5, file=sys.stdout)
+    batches = tqdm(
+        dataloader, desc="detect", unit="batch", mininterval=5, file=sys.stdout, disable=not is_main_process()
+    )
     for batch in batches:
         images = TwoStage(model, batch)
         for i, (boxes, meta) in enumerate(zip(images.boxes(), images.metas, strict=True)):

@@ -3,6 +3,7 @@
 import os
 import pickle
 import random
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,7 +112,8 @@ class ExactResumeHook(Hook):
     are loaded again up to where the run was. That takes the same number of ranks and of batches in an epoch,
     a seed in the config (``randomness=dict(seed=0)``) and workers that do not outlive an epoch
     (``persistent_workers=False``) or that draw nothing. Where it cannot be, a warning says what differs. Of
-    several ranks ``last.pth`` has all the random states, mmengine's own checkpoints have the first one's.
+    several ranks ``last.pth`` has all that is not the same on each, random states, statistics of norms and
+    banks; mmengine's own checkpoints have the first one's.
 
     mmengine's own checkpoints hold objects that ``torch.load(weights_only=True)`` refuses, and no random
     state. With this hook they, too, are tensors and plain data. ``last.pth`` is written beside and renamed;
@@ -131,6 +133,7 @@ class ExactResumeHook(Hook):
         self.every = every
         self.resumed: dict | None = None  # what the checkpoint says of the run that wrote it
         self.ranks: list[dict] | None = None  # random states of all ranks, where they have been gathered
+        self.buffers: list[dict] | None = None  # and the buffers that are not the first one's
         self.rng: dict | None = None  # to set once the first epoch begins
         self.unseen: list[tuple[int, dict[str, Tensor]]] = []  # losses that nobody has looked at
         self.overflows = 0
@@ -148,7 +151,7 @@ class ExactResumeHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Replace the message hub, which only feeds log lines, by an empty one; add what resuming needs."""
         checkpoint["message_hub"] = dict(log_scalars={}, runtime_info={}, resumed_keys={})
-        checkpoint["rng"] = list(self.ranks or [rng_state()])
+        checkpoint["rng"], checkpoint["buffers"] = self.ranks or [rng_state()], self.buffers or [{}]
         checkpoint["loader"] = dict(batches=len(runner.train_dataloader), seed=sampler_seed(runner))
         if accumulating(runner) and get_world_size() == 1:
             gradients = ((name, one.grad) for name, one in runner.model.named_parameters())
@@ -156,7 +159,7 @@ class ExactResumeHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep what is needed once the data loader is there."""
-        self.resumed = {key: checkpoint.get(key) for key in ("rng", "loader", "gradients")}
+        self.resumed = {key: checkpoint.get(key) for key in ("rng", "buffers", "loader", "gradients")}
 
     def before_train(self, runner: Runner) -> None:
         """Take up the data where the run was; one that starts from weights alone has its own."""
@@ -166,6 +169,9 @@ class ExactResumeHook(Hook):
         states, loader, loop = resumed["rng"], resumed["loader"] or {}, runner.train_loop
         states = [states] if isinstance(states, dict) else states or []
         self.rng = states[get_rank()] if len(states) == get_world_size() else None
+        if self.rng:
+            for name, value in (resumed["buffers"] or [{}])[get_rank()].items():
+                unwrap(runner.model).get_buffer(name).copy_(value)
         inexact = [] if self.rng else ["random states, which the checkpoint does not have of each rank"]
         data, by_epoch = loop.dataloader, not isinstance(loop, IterBasedTrainLoop)
         if loader.get("seed", seed := sampler_seed(runner)) != seed:
@@ -260,18 +266,29 @@ class ExactResumeHook(Hook):
 
         Not after a step that overflowed: its weights may be no numbers.
         """
-        self.ranks, overflows = [rng_state()], [self.overflows]
+        overflows = [self.overflows]
         if get_world_size() > 1:
+            buffers = dict(unwrap(runner.model).named_buffers())
+            sums = {name: checksum(value) for name, value in buffers.items()}
             gathered = [None] * get_world_size()
-            dist.all_gather_object(gathered, (self.ranks[0], self.overflows))
-            self.ranks, overflows = zip(*gathered, strict=True)
+            dist.all_gather_object(gathered, (rng_state(), self.overflows, sums))
+            ranks, overflows, (first, *_) = zip(*gathered, strict=True)
+            own = {name: value.cpu() for name, value in buffers.items() if sums[name] != first[name]}
+            parts = [None] * get_world_size() if is_main_process() else None
+            dist.gather_object(own, parts)
+            self.ranks, self.buffers = list(ranks), parts
         if is_main_process() and not any(overflows):
             path = Path(runner.work_dir, LAST).absolute()
             with replacing(path) as file:  # mmengine opens it once more, by its name
                 runner.save_checkpoint(*os.path.split(file.name), by_epoch=False)
             with replacing(path.with_name("last_checkpoint"), "w") as file:
                 file.write(str(path))
-        self.ranks = None
+        self.ranks = self.buffers = None
+
+
+def checksum(x: Tensor) -> int:
+    """Of a tensor's bytes."""
+    return zlib.crc32(x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
 
 
 def accumulating(runner: Runner) -> bool:

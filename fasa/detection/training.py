@@ -1,17 +1,21 @@
 """From an mmengine config to a trained model."""
 
 import io
-import os
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from fasa.augmenter import Augmenter
+from fasa.class_stats import all_reduce_sum
+from fasa.detection.adaptation import AdaptationHook
 from fasa.detection.resume import AUGMENTER, LAST, check_model, read_checkpoint
 from fasa.detection.two_stage import unwrap
+from fasa.files import replacing
 
 
 class Branch(Hook):
@@ -61,12 +65,28 @@ def train(cfg: Config, branch_from: Path | None = None) -> Runner:
 def save_model(model: nn.Module, classes: list[str], path: Path) -> None:
     """Write a checkpoint of plain data that `mmdet.apis.init_detector` and a stock model read.
 
-    The bytes depend on the weights alone.
+    The bytes depend on the weights alone. Of several ranks the first one writes, and all wait for it.
     """
-    checkpoint = dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=classes)))
-    # Through a buffer: given a path, torch.save writes the file's name into the archive.
-    buffer = io.BytesIO()
-    torch.save(checkpoint, buffer)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".new").write_bytes(buffer.getvalue())
-    os.replace(path.with_suffix(".new"), path)
+    if is_main_process():
+        checkpoint = dict(
+            state_dict=unwrap(model).state_dict(), meta=dict(dataset_meta=dict(classes=classes))
+        )
+        # Through a buffer: given a path, torch.save writes the file's name into the archive.
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        with replacing(path) as file:
+            file.write(buffer.getvalue())
+    barrier()
+
+
+def history(runner: Runner) -> dict:
+    """What augmenters did in a run, as plain data; to be called on all ranks.
+
+    Returns:
+        iterations; drawn, the virtual samples of each class, of all heads and ranks together; passes, what
+        `AdaptationHook` recorded. The latter two are empty without an augmenter.
+    """
+    passes = next((hook.history for hook in runner.hooks if isinstance(hook, AdaptationHook)), [])
+    drawn = [part.drawn for part in unwrap(runner.model).modules() if isinstance(part, Augmenter)]
+    drawn = all_reduce_sum(torch.stack(drawn).sum(0)).tolist() if drawn else []
+    return dict(iterations=runner.iter, drawn=drawn, passes=passes)

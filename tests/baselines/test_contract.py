@@ -280,7 +280,7 @@ def test_an_averaged_model_holds_the_averages(name, settings):
     averaged.module.step(*batch(9))
 
 
-OLD_FORMAT = ("counts", "skipped", "measured")  # what checkpoints of before 0.2 lack
+OLD_FORMAT = ("counts", "skipped", "measured")  # what older checkpoints lack
 
 
 @pytest.mark.parametrize(

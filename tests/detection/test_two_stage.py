@@ -1,16 +1,19 @@
 """Detectors of other make than the embedded ones: mmdet's own configs, with a tiny network."""
 
+from pathlib import Path
+
+import mmdet
 import numpy as np
 import pycocotools.mask
 import pytest
 import torch
-from fasa.experiments import held_out
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from fasa.detection.adaptation import class_losses
+from fasa.detection.experiment import held_out
 from fasa.detection.inference import detect
 from fasa.detection.two_stage import augmenters, box_heads
 from fasa.errors import UserError
@@ -27,7 +30,7 @@ OTHERS = ["retinanet/retinanet_r50_fpn_1x_coco.py", "sparse_rcnn/sparse-rcnn_r50
 
 def build(path, augment=False):
     init_default_scope("mmdet")
-    cfg = Config.fromfile("mmdet::" + path, import_custom_modules=False).model
+    cfg = Config.fromfile(Path(mmdet.__file__).parent / ".mim/configs" / path).model
     cfg.backbone.update(depth=18, base_channels=8, stem_channels=8, init_cfg=None)
     if "style" in cfg.backbone:
         cfg.backbone.style = "pytorch"

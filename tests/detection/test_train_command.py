@@ -1,0 +1,173 @@
+"""The command that a launcher starts: two real ranks of torchrun, gloo on the CPU, killed and resumed."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from jobs import job
+from mmengine.config import Config
+
+from fasa.detection.experiment import held_out, training_config
+from fasa.detection.inference import detect, load_model
+from fasa.detection.train import for_ranks, slurm_to_torchrun
+from fasa.errors import UserError
+
+RANKS = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "-m"]
+KILL = """
+import os, signal
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+
+@HOOKS.register_module()
+class KillOnce(Hook):
+    priority = "LOWEST"
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == 4 and runner.rank == 1 and os.environ.get("KILL_ONCE"):
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+DETECT = """
+import sys, torch
+from mmengine.config import Config
+from fasa.detection.inference import detect, gather, load_model
+from fasa.detection.train import join_ranks
+torch.set_num_threads(1)
+join_ranks()
+cfg = Config.fromfile(sys.argv[1])
+found = gather(list(detect(load_model(cfg, sys.argv[2]), cfg.test_dataloader)))
+if found is not None:
+    torch.save([(one.image_id, one.category_id.tolist(), one.score.tolist(), one.box.tolist(),
+                 [code.decode() for code in one.rle]) for one in found], sys.argv[3])
+"""
+
+
+def run(*arguments, launcher=RANKS, **environment):
+    environment = os.environ | dict(PYTHONPATH=f"{os.getcwd()}", OMP_NUM_THREADS="1") | environment
+    command = [sys.executable, *launcher, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_glyphs, tmp_path_factory):
+    """The folder of a run that was killed on one rank and resumed, and of one that was not."""
+    folder = tmp_path_factory.mktemp("command")
+    (folder / "kill_once.py").write_text(KILL)
+    row = dict(augmenter=dict(type="FASA", prob_scale=4), adapt_every=2, instaboost=True)
+    one = job(tiny_glyphs, iterations=5, batch=4, **row)
+    for name in ("whole", "broken"):
+        cfg = training_config(one, one.train, folder / name)
+        cfg.default_hooks.checkpoint.every = 3
+        cfg.custom_hooks.append(dict(type="KillOnce"))
+        cfg.custom_imports.imports.append("kill_once")
+        cfg.dump(folder / f"{name}.py")
+    cfg.test_dataloader = held_out(cfg, "val")
+    cfg.test_dataloader.batch_size = 1
+    cfg.model.test_cfg.rcnn.score_thr = 0.0
+    cfg.dump(folder / "detect_config.py")
+    path = f"{os.getcwd()}:{folder}"
+    for name, kill in (("whole", ""), ("broken", "1"), ("broken", "")):
+        arguments = ["fasa.detection.train", folder / f"{name}.py", "--batch", 4, "--threads", 1]
+        arguments += ["--out", folder / f"{name}.pth", "--history", folder / f"{name}.json"]
+        done = run(*arguments, PYTHONPATH=path, KILL_ONCE=kill)
+        assert (done.returncode == 0) == (not kill), done.stderr[-3000:]
+        if kill:
+            assert (folder / "broken" / "last.pth").exists() and not (folder / "broken.pth").exists()
+    return folder
+
+
+def test_a_rank_that_was_killed_changes_nothing(trained):
+    assert (trained / "whole.pth").read_bytes() == (trained / "broken.pth").read_bytes()
+    assert json.loads((trained / "whole.json").read_text()) == json.loads(
+        (trained / "broken.json").read_text()
+    )
+
+
+def test_what_is_written_is_one_process_model_and_all_ranks_draws(trained):
+    state = torch.load(trained / "whole.pth", weights_only=True)["state_dict"]
+    assert not any(name.startswith("module.") for name in state)
+    load_model(Config.fromfile(trained / "whole.py", import_custom_modules=False), trained / "whole.pth")
+    history = json.loads((trained / "whole.json").read_text())
+    first = state["roi_head.bbox_head.augmenter.drawn"]
+    assert history["iterations"] == 5 and [one["iteration"] for one in history["passes"]] == [2, 4]
+    assert sum(history["drawn"]) > first.sum() > 0
+
+
+def test_a_run_branches_from_what_ranks_wrote(trained, tmp_path):
+    """And ranks from what one process wrote: both name weights alike."""
+    arguments = ["fasa.detection.train", trained / "whole.py", "--branch-from", trained / "whole.pth"]
+    options = [
+        "--cfg-options",
+        f"work_dir={tmp_path}/work",
+        "train_cfg.max_iters=1",
+        "optim_wrapper.optimizer.lr=0",
+    ]
+    options.append("optim_wrapper.optimizer.weight_decay=0")
+    more = ["--batch", 2, "--out", tmp_path / "out.pth", *options]
+    done = run(*arguments, *more, launcher=["-m"], PYTHONPATH=f"{os.getcwd()}:{trained}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    before, after = (
+        torch.load(path, weights_only=True)["state_dict"]
+        for path in (trained / "whole.pth", tmp_path / "out.pth")
+    )
+    weights = [name for name in before if name.endswith(("weight", "bias"))]
+    assert len(weights) > 50 and all(torch.equal(before[name], after[name]) for name in weights)
+
+
+def test_ranks_detect_together_what_one_process_detects(trained, tmp_path):
+    (tmp_path / "both.py").write_text(DETECT)
+    arguments = [
+        tmp_path / "both.py",
+        trained / "detect_config.py",
+        trained / "whole.pth",
+        tmp_path / "found.pth",
+    ]
+    done = run(*arguments, launcher=RANKS[:-1], PYTHONPATH=f"{os.getcwd()}:{trained}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    together = torch.load(tmp_path / "found.pth", weights_only=True)
+    torch.set_num_threads(1)
+    cfg = Config.fromfile(trained / "detect_config.py", import_custom_modules=False)
+    alone = list(detect(load_model(cfg, trained / "whole.pth"), cfg.test_dataloader))
+    assert [one.image_id for one in alone] == [one[0] for one in together] == [1, 2, 3, 4, 5, 6]
+    for one, (_, category, score, box, rle) in zip(alone, together, strict=True):
+        assert (one.category_id.tolist(), one.score.tolist(), one.box.tolist()) == (category, score, box)
+        assert [code.decode() for code in one.rle] == rle
+    assert sum(len(one.score) for one in alone) > 20
+
+
+def test_the_batch_is_shared_out():
+    cfg = Config(dict(train_dataloader=dict(batch_size=16)))
+    assert for_ranks(cfg, 4, 8).train_dataloader.batch_size == 2
+    with pytest.raises(UserError, match="a batch of 9 cannot be shared out among 4 ranks"):
+        for_ranks(cfg, 4, 9)
+    assert "launcher" not in for_ranks(Config(dict(train_dataloader=dict(batch_size=16))), 1)
+
+
+def test_slurms_variables_become_torchruns(tmp_path, monkeypatch):
+    tool = tmp_path / "scontrol"
+    tool.write_text('#!/bin/sh\n[ "$3" = "n[1-2]" ] && printf "n1\\nn2\\n"\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    step = dict(SLURM_STEP_NUM_TASKS="4", SLURM_STEP_NODELIST="n[1-2]", SLURM_PROCID="3", SLURM_LOCALID="1")
+    found = slurm_to_torchrun(step | dict(SLURM_JOB_ID="123456"))
+    assert found == dict(RANK="3", WORLD_SIZE="4", LOCAL_RANK="1", MASTER_ADDR="n1", MASTER_PORT="23456")
+    assert slurm_to_torchrun(dict(SLURM_NTASKS="4", SLURM_PROCID="0")) == {}  # a batch script, without srun
+    assert slurm_to_torchrun(step | dict(RANK="0")) == {}
+    with pytest.raises(UserError, match="scontrol does not name the hosts"):
+        slurm_to_torchrun(step | dict(SLURM_STEP_NODELIST="x", SLURM_JOB_ID="1"))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["nowhere.py"], "error: nowhere.py: no such config"),
+        (["CONFIG", "--branch-from", "nowhere.pth"], "nowhere.pth: No such file or directory"),
+    ],
+)
+def test_mistakes_are_said_in_one_line(config, tmp_path, arguments, message):
+    config(iterations=1).dump(tmp_path / "config.py")
+    arguments = [str(tmp_path / "config.py") if one == "CONFIG" else one for one in arguments]
+    done = run("fasa.detection.train", *arguments, launcher=["-m"])
+    assert done.returncode == 1 and message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -227,8 +227,10 @@ def read_ground_truth(
     if iou_type == "bbox":
         shape = shape[order]
         _check_boxes(shape, where, order)
-    elif isinstance(shape, Outlines) and len(order) == len(image):
-        shape = drawn(shape, sizes[image], where, np.arange(len(image)))[order]
+    elif isinstance(shape, Outlines):
+        some = area > 0
+        masks = drawn(shape.only(some), sizes[image[some]], where, np.flatnonzero(some))
+        shape = masks[(np.cumsum(some) - 1)[order]]
     else:
         shape = _object_masks(shape, sizes[image], where, order)
     return GroundTruth(

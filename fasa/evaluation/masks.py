@@ -193,6 +193,12 @@ class Outlines(NamedTuple):
         flat = chain.from_iterable(chain.from_iterable(polygons))
         return cls(np.fromiter(flat, np.float64, length.sum()).reshape(-1, 2), length, parts)
 
+    def only(self, keep: np.ndarray) -> "Outlines":
+        """Of some of the objects, (N,) bool."""
+        parts = np.repeat(keep, self.parts)
+        points = np.repeat(parts, self.length // 2)
+        return Outlines(self.points[points], self.length[parts], self.parts[keep])
+
     def split(self, n: int) -> Iterable[tuple[int, "Outlines"]]:
         """So many objects at a time, and where each part begins."""
         part_of = np.concatenate([[0], np.cumsum(self.parts)])

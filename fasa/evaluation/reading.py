@@ -190,9 +190,9 @@ def read_objects(file: Text, with_masks: bool) -> tuple | None:
     if not found:
         return None
     image, category, area, ignore, box, parts, length, points = found
-    shape = Outlines(points.reshape(-1, 2), length, parts) if with_masks and not len(points) % 2 else box
-    if with_masks and shape is box:
+    if (length % 2).any():
         return None
+    shape = Outlines(points.reshape(-1, 2), length, parts) if with_masks else box
     return text[:begin] + b"[]" + text[end:], image, category, area, ignore != 0, shape
 
 

@@ -176,17 +176,16 @@ def examples(gt, detections, n: int = 5, iou_type: str = "segm") -> list[Example
     dt = read_detections(detections, gt)
     found = _sorted(gt, dt, stock=False)
     curve, measured = found.curve, found.curve.objects > 0
-    by_class = curve.order[lexsort(curve.label[curve.order])]
-    bounds = np.searchsorted(curve.label[by_class], np.arange(len(measured) + 1))
+    by_class = lexsort(curve.label[curve.order])  # places in the order, best first in each class
+    bounds = np.searchsorted(curve.label[curve.order[by_class]], np.arange(len(measured) + 1))
 
     def gain(classes: set[int], **change) -> float:
         """What a change to some classes brings."""
         mine = np.isin(np.arange(len(measured)), list(classes)) & measured
         if not mine.any():
             return 0.0
-        order = np.concatenate([by_class[bounds[k] : bounds[k + 1]] for k in sorted(classes)])
-        order = order[np.argsort(-found.score[order], kind="stable")]
-        before = curve._replace(order=order)
+        ranks = np.concatenate([by_class[bounds[k] : bounds[k + 1]] for k in classes])
+        before = curve._replace(order=curve.order[np.sort(ranks)])
         after = _ap50(before._replace(**change), False, mine) - _ap50(before, False, mine)
         return float(after * mine.sum() / measured.sum())
 

@@ -11,6 +11,8 @@ from fasa.evaluation.inputs import positions
 from fasa.evaluation.masks import Masks, run_sums
 from fasa.evaluation.overlap import lexsort, places
 
+pytestmark = pytest.mark.usefixtures("path")
+
 
 def some_masks(rng, n):
     """Compressed masks of several sizes, some empty or full, and whose runs take 1 to 4 bytes."""
@@ -33,7 +35,9 @@ def test_sums_of_runs_are_the_pixels_of_image_and_object(seed, n):
 
 def test_sums_of_runs_of_more_masks_than_are_read_at_a_time():
     rles = list(some_masks(np.random.default_rng(0), 40)) * 30
-    assert run_sums(Masks.of(rle["counts"] for rle in rles))[1].tolist() == [mask_utils.area(rle) for rle in rles]
+    assert run_sums(Masks.of(rle["counts"] for rle in rles))[1].tolist() == [
+        mask_utils.area(rle) for rle in rles
+    ]
 
 
 def test_a_mask_that_is_cut_short_does_not_fill_its_image_nor_change_its_neighbours():

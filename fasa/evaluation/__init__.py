@@ -7,7 +7,13 @@ difference between two rows is more than the choice of images.
 
 from fasa.evaluation.ap import Result, evaluate, judge
 from fasa.evaluation.bootstrap import Interval, Spread, bootstrap, paired_bootstrap
-from fasa.evaluation.inputs import Detections, GroundTruth, read_detections, read_ground_truth
+from fasa.evaluation.inputs import (
+    Detections,
+    GroundTruth,
+    read_detections,
+    read_ground_truth,
+    save_detections,
+)
 from fasa.evaluation.instruments import instruments
 from fasa.evaluation.matches import Matcher, Matches, match
 from fasa.evaluation.protocols import FIXED, OLD, POOL, PROTOCOLS, Protocol
@@ -37,5 +43,6 @@ __all__ = [
     "paired_bootstrap",
     "read_detections",
     "read_ground_truth",
+    "save_detections",
     "tide",
 ]

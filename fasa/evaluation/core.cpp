@@ -513,7 +513,8 @@ EXPORT void fasa_order(int64_t n, int64_t n_groups, const int32_t *group, const 
 }
 
 // drawn: masks of n objects, of all outlines of each together; -1 if they take more than `capacity` bytes.
-// As pycocotools draws: five steps a pixel along each edge, of which those that cross a column's middle count.
+// As pycocotools draws: five steps a pixel along each edge, of which those that cross a column's middle count,
+// at the row whose middle is not above.
 EXPORT int64_t fasa_draw(int64_t n, const int64_t *parts, const int64_t *length, const double *points,
                          const int64_t *sizes, int64_t capacity, char *out, int64_t *out_length) {
     const double scale = 5;
@@ -551,12 +552,10 @@ EXPORT int64_t fasa_draw(int64_t n, const int64_t *parts, const int64_t *length,
                     const int u = dx >= dy ? t + xs : static_cast<int>(xs + slope * t + .5);
                     const int v = dx >= dy ? static_cast<int>(ys + slope * t + .5) : t + ys;
                     if (any && u != last_u) {
-                        const double at = ((u < last_u ? u : u - 1) + .5) / scale - .5;
-                        if (std::floor(at) == at && at >= 0 && at <= width - 1) {
-                            double down = (std::min(v, last_v) + .5) / scale - .5;
-                            down = std::ceil(down < 0 ? 0 : down > height ? height : down);
-                            crossing.push_back(static_cast<uint32_t>(static_cast<int>(at) * int64_t(height) +
-                                                                     static_cast<int>(down)));
+                        const int across = u < last_u ? u : u - 1, down = std::min(v, last_v);
+                        if (across >= 0 && across % 5 == 2 && across / 5 < width) {
+                            const int64_t row = std::min(down <= 2 ? 0 : (down + 2) / 5, height);
+                            crossing.push_back(static_cast<uint32_t>(across / 5 * int64_t(height) + row));
                         }
                     }
                     any = true;

@@ -4,6 +4,8 @@ I images, K classes, G objects, N detections. A *cell* is one class in one image
 """
 
 import os
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -17,10 +19,17 @@ from fasa.errors import UserError
 from fasa.evaluation import native
 from fasa.evaluation.masks import Masks, Outlines, check_sizes, compressed, drawn, mask_areas
 from fasa.evaluation.reading import Text, called, read, read_objects, read_results
+from fasa.files import replacing
 
 SHAPE_FIELD = {"segm": "segmentation", "bbox": "bbox"}
 FREQUENCIES = "rcf"
 RARE, COMMON = 10, 100  # LVIS: a class of at most so many training images is rare, or common
+COLUMNS = ("image_id", "category_id", "score")
+ZIP = b"PK"
+UNREADABLE = (
+    *(OSError, ValueError, EOFError, TypeError, KeyError, AttributeError, MemoryError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 FARTHEST = 1e9  # pixels: no box reaches so far
 
 
@@ -295,7 +304,7 @@ def _counts(rle: _Rle, size: list[int], where: str) -> bytes:
 
 
 def read_detections(source: list | str | os.PathLike | Detections, gt: GroundTruth) -> Detections:
-    """Reads LVIS results, a list or a path.
+    """Reads LVIS results: a list, or a path of JSON or of what `save_detections` wrote.
 
     Raises:
         UserError: an unreadable file, or a missing or wrong field, an id that `gt` does not know, a score
@@ -304,10 +313,12 @@ def read_detections(source: list | str | os.PathLike | Detections, gt: GroundTru
     if isinstance(source, Detections):
         return checked(source, gt)
     name = "detections"
-    if isinstance(source, str | os.PathLike) and native.core:
-        name = called(source)
+    if isinstance(source, str | os.PathLike):
+        name, path = called(source), source
         source = Text(source, name)
-        if dt := read_results(source, gt.iou_type == "segm"):
+        if source.read(0, len(ZIP)) == ZIP:
+            return _load_detections(path, gt, name)
+        if native.core and (dt := read_results(source, gt.iou_type == "segm")):
             *dt, sizes = dt
             dt = checked(Detections(*dt), gt, name)
             if gt.iou_type == "segm":
@@ -332,6 +343,45 @@ def read_detections(source: list | str | os.PathLike | Detections, gt: GroundTru
     masks = Masks.of(counts)
     mask_areas(masks, gt.sizes[image], name, range(len(masks)))
     return checked(dt._replace(shape=masks), gt, name)
+
+
+def save_detections(detections: Detections, path: str | os.PathLike) -> None:
+    """Writes detections as columns, an ``.npz`` that `read_detections` takes: a fraction of the time of JSON.
+
+    Example:
+        >>> gt = read_ground_truth("lvis_v1_val.json", "segm")  # doctest: +SKIP
+        >>> save_detections(read_detections("results.json", gt), "results.npz")  # doctest: +SKIP
+    """
+    columns = dict(zip(COLUMNS, map(np.asarray, detections[:3]), strict=True))
+    shape = detections.shape
+    if isinstance(shape, np.ndarray) and shape.ndim == 2:
+        columns["bbox"] = shape
+    else:
+        masks = Masks.of(shape.counts() if isinstance(shape, Masks) else shape)
+        columns |= dict(counts=masks.data, length=masks.length)
+    with replacing(path) as file:
+        np.savez(file, **columns)
+
+
+def _load_detections(path: str | os.PathLike, gt: GroundTruth, name: str) -> Detections:
+    """What `save_detections` wrote."""
+    try:
+        with np.load(os.fsdecode(path), allow_pickle=False) as arrays:
+            ids = [arrays[column] for column in COLUMNS]
+            shape = arrays["bbox"] if gt.iou_type == "bbox" else [arrays["counts"], arrays["length"]]
+    except UNREADABLE as error:
+        raise UserError(f"{name}: cannot read columns of {gt.iou_type} ({error}); write it again") from error
+    if gt.iou_type == "segm":
+        counts, length = shape
+        whole = counts.dtype == np.uint8 and length.dtype == np.int64 and counts.ndim == length.ndim == 1
+        if not whole or (length < 0).any() or length.sum() != len(counts):
+            raise UserError(f"{name}: the columns counts and length do not fit each other; write it again")
+        shape = Masks(counts, np.cumsum(length) - length, length)
+    dt = checked(Detections(*ids, shape), gt, name)
+    if gt.iou_type == "segm":
+        wanted = gt.sizes[positions(dt.image_id, gt.image_ids, "image", name)]
+        mask_areas(dt.shape, wanted, name, range(len(wanted)))
+    return dt
 
 
 def _check_masks(dt: Detections, sizes: np.ndarray, gt: GroundTruth, name: str) -> None:

@@ -6,8 +6,6 @@ serves every protocol: each then takes the detections within its caps.
 """
 
 import os
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -17,6 +15,7 @@ from tqdm import tqdm
 from fasa.errors import UserError
 from fasa.evaluation import native
 from fasa.evaluation.inputs import (
+    UNREADABLE,
     Detections,
     GroundTruth,
     checked,
@@ -118,17 +117,7 @@ class Matches:
                 matches = cls(**arrays)
             matches._check()
             return matches
-        except (
-            OSError,
-            ValueError,
-            EOFError,
-            TypeError,
-            AttributeError,
-            MemoryError,
-            NotImplementedError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+        except UNREADABLE as error:
             raise UserError(f"{path}: cannot read matches ({error}); evaluate again") from error
 
     def _check(self) -> None:
@@ -221,9 +210,14 @@ def match(
         unit_scale=True,
         disable=None if progress else True,
     ) as bar:
-        for part in _by_image(dt.image_id):
-            matcher._add(Detections(*(column[part] for column in dt)), part)
+
+        def work(part: np.ndarray) -> dict[str, np.ndarray]:
+            matched = matcher._matched(Detections(*(column[part] for column in dt)), part)
             bar.update(len(part))
+            return matched
+
+        for matched in native.in_threads(work, list(_by_image(dt.image_id))):
+            matcher._keep(matched)
     return matcher.matches()
 
 
@@ -278,16 +272,23 @@ class Matcher:
         self._add(checked(dt, self.gt), place)
 
     def _add(self, dt: Detections, place: np.ndarray | None) -> None:
-        n = len(dt.score)
         if place is None:
-            place = np.arange(self._added, self._added + n)
-        self._added += n
-        self._held += n
+            place = np.arange(self._added, self._added + len(dt.score))
+        self._keep(self._matched(dt, place))
+
+    def _matched(self, dt: Detections, place: np.ndarray) -> dict[str, np.ndarray]:
+        """What is kept of detections; changes nothing, so several threads may ask."""
         image = positions(dt.image_id, self.gt.image_ids, "image", "detections")
         label = positions(dt.category_id, self.gt.category_ids, "category", "detections")
         part = dict(image=image.astype(np.int32), label=label.astype(np.int32), score=dt.score, place=place)
         part["image_rank"] = places(image, dt.score)
         part["counts"], part["matched"], part["ignored"] = self._match(image, label, dt, place)
+        return part
+
+    def _keep(self, part: dict[str, np.ndarray]) -> None:
+        n = len(part["score"])
+        self._added += n
+        self._held += n
         self._parts.append(part)
         if self._held > 2 * self._kept + self._room:
             self._prune()

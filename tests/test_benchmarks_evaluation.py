@@ -183,3 +183,22 @@ def test_peak_memory_is_that_of_the_child():
     command = [sys.executable, "-c", measure, sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert 0.25 < float(done.stdout) < 0.35
+
+
+def test_the_median_of_the_rounds_counts_and_a_failure_is_not_lost():
+    several = [
+        run.Outcome(seconds, gib, {"old": {}}) for seconds, gib in ((9.0, 1.0), (2.0, 3.0), (3.0, 2.0))
+    ]
+    assert run.middle(several)[:2] == (3.0, 2.0)
+    failed = run.Outcome(0.1, 0.1, {}, "no such luck")
+    assert run.middle([*several, failed]) == failed
+
+
+def test_aims_are_met_or_missed():
+    outcomes = {
+        ("bbox", "hotcoco"): run.Outcome(10.0, 2.0, {}),
+        ("bbox", "fasa AP_Old"): run.Outcome(10.0, 2.1, {}),
+        ("bbox", "fasa Old + Fixed + Pool + TIDE"): run.Outcome(12.9, 1.0, {}),
+    }
+    said = [line.rpartition(": ")[2] for line in run.aims(outcomes)]
+    assert said == ["met", "**missed**", "met", "met"]

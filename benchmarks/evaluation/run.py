@@ -4,7 +4,8 @@
     python benchmarks/evaluation/run.py --full
 
 Every contender is a process of its own, timed from its start, imports included, to its end; its memory is its
-peak resident set. Prints a Markdown table, and exits with status 1 if one of ours failed or an AP differs.
+peak resident set. They take turns, `--rounds` times; medians count. Prints a Markdown table and whether
+the aims were met, and exits with status 1 if one of ours failed or an AP differs.
 """
 
 import argparse
@@ -16,8 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
@@ -30,10 +33,12 @@ OTHERS = {
     "lvis": "lvis-api AP_Old",
     "lvis-fixed": "lvis-api AP_Fixed",
     "hotcoco": "hotcoco AP_Old",
+    "faster-coco-eval": "faster-coco-eval AP_Old",
     "tidecv": "tidecv",
 }
 OURS = {
     "fasa AP_Old": ["--protocol", "old"],
+    "fasa AP_Old by NumPy": ["--protocol", "old"],
     "fasa Old + Fixed + Pool": ["--protocol", "old", "fixed", "pool"],
     "fasa Old + Fixed + Pool + TIDE": ["--protocol", "old", "fixed", "pool", "--tide"],
     "fasa TIDE as tidecv": ["--protocol", "old", "--tide", "stock"],
@@ -59,15 +64,18 @@ def main() -> int:
     """Reads the command line, runs the contenders, and prints the table."""
     args = _arguments()
     folder = prepare(args.images)
-    print(f"{machine()}\n\n{args.images:,} images. Ratios are against {OTHERS[BASELINE]}.\n")
-    outcomes = {}
-    for iou_type in args.iou:
-        for name, command in commands(folder, iou_type, args.skip).items():
-            print(f"{iou_type}: {name} ...", file=sys.stderr, flush=True)
-            outcomes[iou_type, name] = run(command, iou_type)
+    print(f"{machine()}\n\n{args.images:,} images, medians of {args.rounds}. ", end="")
+    print(f"Ratios are against {OTHERS[BASELINE]}.\n")
+    rounds = defaultdict(list)
+    for turn in range(args.rounds):
+        for iou_type in args.iou:
+            for name, command in commands(folder, iou_type, args.skip).items():
+                print(f"{turn + 1}, {iou_type}: {name} ...", file=sys.stderr, flush=True)
+                rounds[iou_type, name].append(run(command, iou_type, name))
+    outcomes = {which: middle(several) for which, several in rounds.items()}
     print(table(outcomes))
     lines, fine = agreement(outcomes)
-    print("\n" + "\n".join(lines))
+    print("\n" + "\n".join([*lines, *aims(outcomes)]))
     return 0 if fine else 1
 
 
@@ -95,12 +103,40 @@ def commands(folder: Path, iou_type: str, skip: list[str]) -> dict[str, list[str
     return {name: [sys.executable, *command] for name, command in (others | ours).items()}
 
 
-def run(command: list[str], iou_type: str) -> Outcome:
+def middle(outcomes: list[Outcome]) -> Outcome:
+    """The medians of several runs of one contender; the failure if one failed."""
+    failed = [outcome for outcome in outcomes if outcome.failure]
+    medians = (median(outcome[i] for outcome in outcomes) for i in range(2))
+    return failed[0] if failed else Outcome(*medians, outcomes[-1].numbers)
+
+
+def aims(outcomes: dict[tuple[str, str], Outcome]) -> list[str]:
+    """Whether ours is as fast and small as the fastest peer: AP_Old, and all together within 1.3 times."""
+    lines = []
+    for iou_type in dict.fromkeys(iou_type for iou_type, _ in outcomes):
+        peer = outcomes.get((iou_type, "hotcoco"))
+        for name, most in (("fasa AP_Old", 1.0), ("fasa Old + Fixed + Pool + TIDE", 1.3)):
+            ours = outcomes.get((iou_type, name))
+            if not peer or not ours or peer.failure or ours.failure:
+                continue
+            for what, ratio, limit in (
+                ("time", ours.seconds / peer.seconds, most),
+                ("memory", ours.gib / peer.gib, 1.0),
+            ):
+                met = "met" if ratio <= limit else "**missed**"
+                lines.append(f"- {iou_type}, {name}: {ratio:.2f} of hotcoco's {what}, aim {limit}: {met}")
+    return lines
+
+
+def run(command: list[str], iou_type: str, name: str = "") -> Outcome:
     """Runs one contender."""
+    environment = os.environ | ({"FASA_CORE": "off"} if name.endswith("by NumPy") else {})
     with tempfile.TemporaryDirectory() as scratch, open(Path(scratch, "log"), "w+") as log:
         out = Path(scratch, "numbers.json")
         start = time.perf_counter()
-        process = subprocess.Popen([*command, str(out)], stdout=log, stderr=log, cwd=HERE.parents[1])
+        process = subprocess.Popen(
+            [*command, str(out)], stdout=log, stderr=log, cwd=HERE.parents[1], env=environment
+        )
         _, status, usage = os.wait4(process.pid, 0)  # unlike `wait`, tells the memory of this one child
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -182,7 +218,9 @@ def machine() -> str:
             cpu = line.partition(":")[2].strip()
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     cores = len(os.sched_getaffinity(0))
-    packages = ", ".join(map(_version, ("numpy", "pycocotools", "lvis", "hotcoco", "tidecv")))
+    packages = ", ".join(
+        map(_version, ("numpy", "pycocotools", "lvis", "hotcoco", "faster-coco-eval", "tidecv"))
+    )
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -201,17 +239,19 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--iou", nargs="+", choices=["bbox", "segm"], default=["bbox", "segm"])
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each contender (default: 3)")
     parser.add_argument("--skip", nargs="*", choices=OTHERS, help="evaluators to leave out (default: none)")
     parser.add_argument(
         "--full",
         action="store_true",
-        help=f"{FULL:,} images, and by default --skip lvis lvis-fixed tidecv, which need over 20 GiB there",
+        help=f"{FULL:,} images, and by default --skip lvis lvis-fixed faster-coco-eval tidecv, "
+        "which need over 20 GiB there or many minutes",
     )
     args = parser.parse_args()
     if args.full:
         args.images = FULL
     if args.skip is None:
-        args.skip = ["lvis", "lvis-fixed", "tidecv"] if args.full else []
+        args.skip = ["lvis", "lvis-fixed", "faster-coco-eval", "tidecv"] if args.full else []
     return args
 
 

@@ -6,14 +6,22 @@ difference between two rows is more than the choice of images.
 """
 
 from fasa.evaluation.ap import Result, evaluate, judge
-from fasa.evaluation.bootstrap import Interval, paired_bootstrap
-from fasa.evaluation.inputs import Detections, GroundTruth, read_detections, read_ground_truth
+from fasa.evaluation.bootstrap import Interval, Spread, bootstrap, paired_bootstrap
+from fasa.evaluation.inputs import (
+    Detections,
+    GroundTruth,
+    read_detections,
+    read_ground_truth,
+    save_detections,
+)
 from fasa.evaluation.instruments import instruments
 from fasa.evaluation.matches import Matcher, Matches, match
 from fasa.evaluation.protocols import FIXED, OLD, POOL, PROTOCOLS, Protocol
-from fasa.evaluation.tide import tide
+from fasa.evaluation.tide import ERRORS, Example, examples, tide
 
 __all__ = [
+    "ERRORS",
+    "Example",
     "FIXED",
     "OLD",
     "POOL",
@@ -25,12 +33,16 @@ __all__ = [
     "Matches",
     "Protocol",
     "Result",
+    "Spread",
+    "bootstrap",
     "evaluate",
+    "examples",
     "instruments",
     "judge",
     "match",
     "paired_bootstrap",
     "read_detections",
     "read_ground_truth",
+    "save_detections",
     "tide",
 ]

@@ -3,24 +3,33 @@
     python -m fasa.evaluation --gt lvis_v1_val.json --dt results.json --protocol old fixed pool --tide
 
 Prints a table; ``--out`` also writes JSON: ``{"segm": {"old": {"AP": .., ..}, .., "tide": {"Cls": ..}}}``,
-AP in percent, null where there is no object to measure it on.
+AP in percent, null where there is no object to measure it on. What else is asked for stands beside them:
+``bootstrap`` and ``against`` (intervals, by protocol), ``classes`` and ``examples`` (lists of records).
 """
 
 import argparse
+import csv
 import gc
+import io
 import json
 import math
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from fasa.errors import UserError
+from fasa.evaluation.bootstrap import bootstrap, paired_bootstrap
 from fasa.evaluation.inputs import SHAPE_FIELD, read_detections, read_ground_truth
-from fasa.evaluation.instruments import instruments
+from fasa.evaluation.instruments import Measured, measure
+from fasa.evaluation.matches import match
 from fasa.evaluation.protocols import OLD, PROTOCOLS
 from fasa.evaluation.reading import called
+from fasa.evaluation.tide import ERRORS, examples
 from fasa.files import readable_errors, replacing
+
+RESAMPLES = 1000
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,8 +50,32 @@ def parser() -> argparse.ArgumentParser:
         choices=["lvis", "stock"],
         help="say where AP50 was lost; stock: as tidecv would, for comparison with published numbers",
     )
+    add("--examples", type=count, metavar="N", help="list the N costliest errors of each of TIDE's kinds")
+    add("--classes", action="store_true", help="list AP of each class, by the first protocol")
+    add(
+        "--bootstrap",
+        nargs="?",
+        type=count,
+        const=RESAMPLES,
+        metavar="RESAMPLES",
+        help=f"95%% intervals of the APs over the choice of images (default: {RESAMPLES:,} resamples)",
+    )
+    add("--against", metavar="FILE", help="other results: how much better --dt is, with 95%% intervals")
+    add(
+        "--exhaustive",
+        action="store_true",
+        help="annotations as COCO's: each image searched for each class; frequency derived where missing",
+    )
+    add("--format", choices=WRITERS, default="text", help="of what is printed (default: text)")
     add("--out", metavar="FILE", type=Path, help="where to write the numbers as JSON")
     return parser
+
+
+def count(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    if not text.isdecimal() or not 1 <= int(text) <= 10**6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1,000,000")
+    return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,45 +98,133 @@ def main(arguments: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     """Measure what is asked for, write it, print it."""
     if args.out:
-        check_out(args.out, args.gt, args.dt)
+        check_out(args.out, *filter(None, [args.gt, args.dt, args.against]))
     measured = {}
     for kind in dict.fromkeys(args.iou):
         start = time.perf_counter()
         _say(f"{kind}: reading {called(args.gt)} and {called(args.dt)}")
-        gt = read_ground_truth(args.gt, kind)
+        gt = read_ground_truth(args.gt, kind, args.exhaustive)
+        if args.exhaustive:
+            groups = ", ".join(f"{(gt.frequency == group).sum():,} {group}" for group in "rcf")
+            _say(f"{kind}: every class counts in every image; classes: {groups}")
         dt = read_detections(args.dt, gt)
         _say(f"{kind}: {len(dt.score):,} detections in {len(gt.image_ids):,} images")
         protocols = [PROTOCOLS[name] for name in dict.fromkeys(args.protocol)]
-        measured[kind] = instruments(gt, dt, kind, protocols, args.tide, progress=True)
+        found = measure(gt, dt, kind, protocols, args.tide, progress=True)
+        measured[kind] = records(found)
+        if args.bootstrap or args.against:
+            n_resamples = args.bootstrap or RESAMPLES
+            spreads = measured[kind]["bootstrap"] = {}
+            for name, result in found.results.items():
+                spreads[name] = _plain(bootstrap(result.matches, PROTOCOLS[name], n_resamples))
+        if args.against:
+            other = match(gt, read_detections(args.against, gt), kind, protocols)
+            measured[kind]["against"] = {
+                name: _plain(
+                    paired_bootstrap([other], [result.matches], n_resamples, protocol=PROTOCOLS[name])
+                )
+                for name, result in found.results.items()
+            }
+        if args.classes:
+            result = next(iter(found.results.values()))
+            measured[kind]["classes"] = [
+                dict(category_id=category, category=name, frequency=group, AP=ap)
+                for category, name, group, ap in zip(
+                    *(gt.category_ids.tolist(), gt.names, gt.frequency.tolist(), result.per_class.tolist()),
+                    strict=True,
+                )
+            ]
+        if args.examples:
+            measured[kind]["examples"] = [one._asdict() for one in examples(gt, dt, args.examples, kind)]
         _say(f"{kind}: {time.perf_counter() - start:.1f} s")
     if args.out:
         write(measured, args.out)
-    _print(table(measured))
+    _print(WRITERS[args.format](measured))
 
 
-def table(measured: dict[str, dict[str, dict[str, float]]]) -> str:
-    """The numbers for a terminal: a block for each kind of IoU, in percent."""
-    blocks = []
+def records(found: Measured) -> dict:
+    """The numbers of all instruments as plain data."""
+    numbers = {name: result.summary for name, result in found.results.items()}
+    if found.tide:
+        numbers["tide"] = found.tide.main | found.tide.special
+    return numbers
+
+
+def tables(measured: dict) -> Iterator[tuple[str, list[str], list[list]]]:
+    """What was measured as tables of a title, a head and rows; the first cells of a row are text."""
     for kind, values in measured.items():
-        protocols = {f"AP_{name}": values[name] for name in PROTOCOLS if name in values}
-        blocks.append(_block(f"{kind} [%]", protocols))
+        names = [name for name in PROTOCOLS if name in values]
+        metrics = list(values[names[0]])
+        head = [kind, *(f"AP_{name}" for name in names)]
+        yield f"{kind} [%]", head, [[metric, *(values[name][metric] for name in names)] for metric in metrics]
+        for part, title in (("bootstrap", "95% over images [%]"), ("against", "better by [points]")):
+            for name, intervals in values.get(part, {}).items():
+                head = [f"AP_{name}", *next(iter(intervals.values()))]
+                rows = [[metric, *numbers.values()] for metric, numbers in intervals.items()]
+                yield f"{kind} AP_{name}: {title}", head, rows
         if "tide" in values:
-            blocks.append(_block(f"{kind} TIDE [points]", {"lost AP50": values["tide"]}))
+            rows = [[name, lost, ERRORS[name]] for name, lost in values["tide"].items()]
+            yield f"{kind} TIDE: AP50 lost [points]", ["error", "points", "what it is"], rows
+        for part in ("classes", "examples"):
+            if values.get(part):
+                rows = [list(record.values()) for record in values[part]]
+                yield f"{kind} {part}", list(values[part][0]), rows
+
+
+def text(measured: dict) -> str:
+    """For a terminal of 80 columns."""
+    return "\n\n".join(f"{title}\n{_aligned(head, rows)}" for title, head, rows in tables(measured))
+
+
+def _aligned(head: list[str], rows: list[list]) -> str:
+    short = {"category_id": "class", "object_category_id": "of", "image_id": "image", "share_not_better": "p"}
+    cells = [[short.get(name, name) for name in head], *([_shown(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    number = [any(isinstance(row[c], int | float) for row in rows) for c in range(len(head))]
+    lines = []
+    for row in cells:
+        parts = [
+            f"{cell:>{width}}" if right else f"{cell:{width}}"
+            for cell, width, right in zip(row, widths, number, strict=True)
+        ]
+        lines.append("  ".join(parts).rstrip())
+    return "\n".join(line if len(line) <= 80 else line[:79] + "…" for line in lines)
+
+
+def _shown(value) -> str:
+    if value is None or value != value:
+        return "-"
+    return format(value, ".2f") if isinstance(value, float) else str(value)
+
+
+def markdown(measured: dict) -> str:
+    """Tables for a document."""
+    blocks = []
+    for title, head, rows in tables(measured):
+        lines = [head, ["---"] * len(head), *([_shown(value) for value in row] for row in rows)]
+        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+        blocks.append(f"**{title}**\n\n" + "\n".join(lines))
     return "\n\n".join(blocks)
 
 
-def _block(title: str, rows: dict[str, dict[str, float]]) -> str:
-    columns = list(next(iter(rows.values())))
-    width = max(map(len, [title, *rows]))
-    head = f"{title:{width}}" + "".join(f"{column:>9}" for column in columns)
-    body = [
-        f"{name:{width}}"
-        + "".join(
-            f"{'-' if math.isnan(values[column]) else format(values[column], '.2f'):>9}" for column in columns
+def comma_separated(measured: dict) -> str:
+    """A line for each number or record, in full precision, each table with a head of its own."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    for title, head, rows in tables(measured):
+        writer.writerow(["table", *head])
+        writer.writerows(
+            [title, *("" if value is None or value != value else value for value in row)] for row in rows
         )
-        for name, values in rows.items()
-    ]
-    return "\n".join([head, *body])
+    return file.getvalue().rstrip("\n")
+
+
+def in_json(measured: dict) -> str:
+    """What ``--out`` writes."""
+    return json.dumps(_plain(measured), indent=1)
+
+
+WRITERS = dict(text=text, csv=comma_separated, markdown=markdown, json=in_json)
 
 
 def check_out(out: Path, *inputs: str) -> None:
@@ -122,14 +243,19 @@ def check_out(out: Path, *inputs: str) -> None:
 
 def write(measured: dict, out: Path) -> None:
     """Write JSON, whole or not at all."""
-
-    def plain(content):
-        if isinstance(content, dict):
-            return {key: plain(value) for key, value in content.items()}
-        return None if math.isnan(content) else content
-
     with replacing(out, "w") as file:
-        file.write(json.dumps(plain(measured), indent=1) + "\n")
+        file.write(in_json(measured) + "\n")
+
+
+def _plain(content):
+    """As JSON has it: records as dicts, null for NaN."""
+    if hasattr(content, "_asdict"):
+        content = content._asdict()
+    if isinstance(content, dict):
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_plain(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content
 
 
 def _print(text: str) -> None:

@@ -3,13 +3,14 @@
 K classes, T IoU thresholds, R recall points, A area ranges.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from fasa.errors import UserError
-from fasa.evaluation.matches import ALL, AREAS, BITS, IOU_THRESHOLDS, Matches, match
-from fasa.evaluation.overlap import lexsort
+from fasa.evaluation.matches import ALL, AREAS, BITS, IOU_THRESHOLDS, PER_DETECTION, Matches, match
+from fasa.evaluation.overlap import ordered
 from fasa.evaluation.protocols import OLD, Protocol, checked
 
 RECALLS = np.linspace(0, 1, 101)
@@ -42,8 +43,9 @@ def judge(matches: Matches, protocol: Protocol = OLD) -> Result:
     frequency = matches.frequency
     everything = slice(None)
     if protocol.pooled:
-        precision, recall = curves(matches, pooled=everything)
         per_class, _ = curves(matches)
+        matches_by_class, matches = matches, pool(matches)
+        precision, recall = curves(matches, pooled=everything)
     else:
         precision, recall = curves(matches)
         per_class = precision
@@ -60,8 +62,14 @@ def judge(matches: Matches, protocol: Protocol = OLD) -> Result:
         {name: 100 * mean_of_measured(value) for name, value in (summary | recalls).items()},
         100 * per_class.mean(axis=(0, 1)),
         precision,
-        matches,
+        matches_by_class if protocol.pooled else matches,
     )
+
+
+def pool(matches: Matches) -> Matches:
+    """Best score first; of equals the lower image, then the lower class: large-vocab-devil's order."""
+    order = ordered(np.zeros(len(matches.score), np.int64), matches.score, matches.image)
+    return replace(matches, **{name: getattr(matches, name)[order] for name in PER_DETECTION})
 
 
 def curves(matches: Matches, area: int = ALL, pooled=None) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +81,8 @@ def curves(matches: Matches, area: int = ALL, pooled=None) -> tuple[np.ndarray, 
     Args:
         matches: the detections of one run.
         area: of the ranges in `AREAS`.
-        pooled: the classes that share one curve, an index into the K; None: each class has its own.
+        pooled: the classes that share one curve, an index into the K, of detections from best to worst;
+            None: each class has its own.
 
     Returns:
         (T, R, K) and (T, K) in [0, 1]; for pooled classes K is 1. 0 for a class that has objects and no
@@ -86,8 +95,6 @@ def curves(matches: Matches, area: int = ALL, pooled=None) -> tuple[np.ndarray, 
         member = np.zeros(n_classes, dtype=bool)
         member[pooled] = True
         keep = np.flatnonzero(member[label])
-        # of equal scores the lower image first, then the lower class: large-vocab-devil's order
-        keep = keep[lexsort(matches.image[keep], -matches.score[keep])]
         matched, ignored, label = matched[keep], ignored[keep], np.zeros(len(keep), dtype=np.int64)
         object_class, n_classes = np.zeros(member[object_class].sum(), dtype=np.int64), 1
     n_objects = np.bincount(object_class, minlength=n_classes)

@@ -1,15 +1,19 @@
-"""Whether one row is better than another by more than the choice of evaluation images explains."""
+"""How far a number, or the difference of two rows, would move with the choice of evaluation images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from fasa.errors import UserError
-from fasa.evaluation.ap import RECALLS, mean_of_measured
-from fasa.evaluation.matches import ALL, BITS, IOU_THRESHOLDS, Matches
+from fasa.evaluation import native
+from fasa.evaluation.ap import RECALLS, mean_of_measured, pool
+from fasa.evaluation.matches import ALL, BITS, IOU_THRESHOLDS, PER_DETECTION, Matches
+from fasa.evaluation.protocols import OLD, Protocol
 
 CHUNK = 128  # resamples at a time: their sums stay in the processor's cache
+METRICS = ("AP", "AP50", "AP75", "APr", "APc", "APf")
 
 
 class Interval(NamedTuple):
@@ -21,8 +25,47 @@ class Interval(NamedTuple):
     share_not_better: float  # of the resamples: those with a difference <= 0
 
 
+class Spread(NamedTuple):
+    """A number in percent and what resampling makes of it."""
+
+    value: float  # on the images as they are
+    low: float  # 2.5th and
+    high: float  # 97.5th percentile over the resamples, moved so that their mean is the value
+
+
+def bootstrap(
+    matches: Matches, protocol: Protocol = OLD, n_resamples: int = 1000, seed: int = 0
+) -> dict[str, Spread]:
+    """Bootstraps a run over images: between which values each of its APs lies in 95 of 100 draws of them.
+
+    Resamples, and what is left out of them, are those of `paired_bootstrap`. On LVIS they lie above the value
+    itself: a class seen in few images drops out, or comes with copies that its detections find twice. So
+    their spread is told, around the value. In a paired difference most of that cancels.
+
+    Returns:
+        For each of AP, AP50, AP75, APr, APc, APf.
+
+    Raises:
+        UserError: as `paired_bootstrap` does.
+    """
+    (runs,) = _checked([[matches]], n_resamples, seed)
+    views = [_views(run, protocol) for run in runs]
+    actual, resampled = _resample(lambda weights: _means(views, weights), matches, n_resamples, seed)
+    spreads = {}
+    for name in METRICS:
+        value = float(actual[name][0])
+        shift = value - mean_of_measured(resampled[name])
+        low, high = _percentiles(resampled[name])
+        spreads[name] = Spread(value, low + shift, high + shift)
+    return spreads
+
+
 def paired_bootstrap(
-    a: Sequence[Matches], b: Sequence[Matches], n_resamples: int = 1000, seed: int = 0
+    a: Sequence[Matches],
+    b: Sequence[Matches],
+    n_resamples: int = 1000,
+    seed: int = 0,
+    protocol: Protocol = OLD,
 ) -> dict[str, Interval]:
     """Bootstraps row b minus row a over images (Efron and Tibshirani, 1993), a row being its seeds' mean AP.
 
@@ -37,6 +80,7 @@ def paired_bootstrap(
     Args:
         a: the matches of each seed of one row.
         b: those of the other; their number may differ.
+        protocol: by which they are judged, within which `Matches` may already be.
 
     Returns:
         An interval for each of AP, AP50, AP75, APr, APc, APf.
@@ -45,49 +89,92 @@ def paired_bootstrap(
         UserError: a row without runs, what is no `Matches`, runs that were not evaluated on the same
             annotations, or no resamples.
     """
-    a, b = list(a), list(b)
-    if not all(isinstance(run, Matches) for run in [*a, *b]):
+    a, b = _checked([a, b], n_resamples, seed)
+    views = [[_views(run, protocol) for run in runs] for runs in (a, b)]
+
+    def difference(weights: np.ndarray) -> dict[str, np.ndarray]:
+        mean_a, mean_b = (_means(row, weights) for row in views)
+        # rounded: equal means that were summed in another order are not a difference
+        return {name: np.round(mean_b[name] - mean_a[name], 9) for name in METRICS}
+
+    actual, resampled = _resample(difference, a[0], n_resamples, seed)
+    intervals = {}
+    for name in METRICS:
+        measured = resampled[name][~np.isnan(resampled[name])]
+        share = float(np.mean(measured <= 0)) if len(measured) else np.nan
+        intervals[name] = Interval(float(actual[name][0]), *_percentiles(measured), share)
+    return intervals
+
+
+def _checked(rows: list[Sequence[Matches]], n_resamples: int, seed: int) -> list[list[Matches]]:
+    rows = [list(row) for row in rows]
+    runs = [run for row in rows for run in row]
+    if not all(rows):
+        raise UserError("the bootstrap needs at least one run of each row")
+    if not all(isinstance(run, Matches) for run in runs):
         raise UserError("the bootstrap takes Matches, a list for each row")
     for name, value, least in (("n_resamples", n_resamples, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UserError(f"{name} is {value!r}; it must be a whole number from {least}")
-    if not a or not b:
-        raise UserError("the bootstrap needs at least one run of each row")
     for field in ("image_ids", "category_ids", "frequency", "object_image", "object_class", "object_counts"):
-        if not all(np.array_equal(getattr(a[0], field), getattr(run, field)) for run in [*a, *b]):
+        if not all(np.array_equal(getattr(runs[0], field), getattr(run, field)) for run in runs):
             raise UserError(
                 f"the runs were evaluated on different annotations ({field} differ); evaluate them again"
             )
+    return rows
 
-    n_images = len(a[0].image_ids)
+
+def _resample(measure: Callable, run: Matches, n_resamples: int, seed: int) -> tuple[dict, dict]:
+    """What `measure` makes of the images as they are, and of each resample: (1,) and (B,) for each metric."""
+    n_images = len(run.image_ids)
     draws = np.random.default_rng(seed).multinomial(
         n_images, np.full(n_images, 1 / n_images), size=n_resamples
     )
-    actual = _difference(a, b, np.ones((1, n_images)))
-    chunks = [_difference(a, b, draws[i : i + CHUNK]) for i in range(0, n_resamples, CHUNK)]
-    return {
-        name: _interval(actual[name][0], np.concatenate([chunk[name] for chunk in chunks])) for name in actual
+    chunks = native.in_threads(measure, [draws[i : i + CHUNK] for i in range(0, n_resamples, CHUNK)])
+    resampled = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in METRICS}
+    return measure(np.ones((1, n_images))), resampled
+
+
+def _percentiles(resampled: np.ndarray) -> tuple[float, float]:
+    measured = resampled[~np.isnan(resampled)]
+    low, high = np.percentile(measured, [2.5, 97.5]) if len(measured) else (np.nan, np.nan)
+    return float(low), float(high)
+
+
+def _views(matches: Matches, protocol: Protocol) -> dict[str, Matches]:
+    """What the metrics are averages of: all classes; in a pool those that share a curve, as if one class."""
+    matches = matches.within(protocol)
+    if not protocol.pooled:
+        return {"": matches}
+    everyone = np.ones(len(matches.category_ids), dtype=bool)
+    groups = {"": everyone} | {group: matches.frequency == group for group in "rcf"}
+    matches = pool(matches)
+    return {group: _as_one_class(matches, members) for group, members in groups.items()}
+
+
+def _means(runs: Sequence[dict[str, Matches]], weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The mean over runs of each metric, (B,), under B weightings of the images."""
+    summaries = [_summary(views, weights) for views in runs]
+    return {name: np.mean([summary[name] for summary in summaries], axis=0) for name in METRICS}
+
+
+def _summary(views: dict[str, Matches], weights: np.ndarray) -> dict[str, np.ndarray]:
+    parts = {
+        group: summarize(weighted_precision(matches, weights), matches.frequency)
+        for group, matches in views.items()
     }
+    return parts[""] | {f"AP{group}": part["AP"] for group, part in parts.items() if group}
 
 
-def _difference(a: Sequence[Matches], b: Sequence[Matches], weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Row b minus row a under B weightings of the images: (B,) for each metric."""
-
-    def mean_over_seeds(runs: Sequence[Matches]) -> dict[str, np.ndarray]:
-        summaries = [summarize(weighted_precision(run, weights), run.frequency) for run in runs]
-        return {name: np.mean([summary[name] for summary in summaries], axis=0) for name in summaries[0]}
-
-    mean_a, mean_b = mean_over_seeds(a), mean_over_seeds(b)
-    # rounded: equal means that were summed in another order are not a difference
-    return {name: np.round(mean_b[name] - mean_a[name], 9) for name in mean_a}
-
-
-def _interval(difference: float, resampled: np.ndarray) -> Interval:
-    resampled = resampled[~np.isnan(resampled)]
-    if not len(resampled):
-        return Interval(float(difference), np.nan, np.nan, np.nan)
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    return Interval(float(difference), float(low), float(high), float(np.mean(resampled <= 0)))
+def _as_one_class(matches: Matches, members: np.ndarray) -> Matches:
+    """Those of some classes, (K,), as if they were one."""
+    keep, objects = members[matches.label], members[matches.object_class]
+    columns = {name: getattr(matches, name)[keep] for name in PER_DETECTION}
+    columns |= {
+        name: getattr(matches, name)[objects] for name in ("object_image", "object_class", "object_counts")
+    }
+    columns |= {name: np.zeros_like(columns[name]) for name in ("label", "object_class")}
+    return replace(matches, category_ids=np.zeros(1, np.int64), frequency=np.array(["f"]), **columns)
 
 
 def weighted_precision(matches: Matches, weights: np.ndarray) -> np.ndarray:
@@ -101,13 +188,19 @@ def weighted_precision(matches: Matches, weights: np.ndarray) -> np.ndarray:
         (B, K, T) in [0, 1]; 0 for a class that has objects and no detections, NaN for one without objects.
     """
     n_weightings, n_classes = len(weights), len(matches.category_ids)
-    weights = np.ascontiguousarray(weights.T, dtype=np.float64)  # (I, B); whole numbers stay exact
     ap = np.zeros((n_weightings, n_classes, len(IOU_THRESHOLDS)))
     counting = matches.object_counts[:, ALL]
     object_image, object_class = matches.object_image[counting], matches.object_class[counting]
     objects = np.searchsorted(object_class, np.arange(n_classes + 1))
     detections = np.searchsorted(matches.label, np.arange(n_classes + 1))
-    matched, ignored = matches.matched[:, ALL], matches.ignored[:, ALL]
+    matched, ignored = (np.ascontiguousarray(bits[:, ALL]) for bits in (matches.matched, matches.ignored))
+    if native.core:
+        weights = np.ascontiguousarray(weights, dtype=np.float64)
+        mine = detections, _int32(matches.image), matched, ignored, objects, _int32(object_image)
+        curves = ap.shape[-1], RECALLS, len(RECALLS), ap
+        native.core("weighted", *weights.shape, weights, n_classes, *mine, *curves)
+        return ap
+    weights = np.ascontiguousarray(weights.T, dtype=np.float64)  # (I, B); whole numbers stay exact
     for k in range(n_classes):
         n_objects = weights[object_image[objects[k] : objects[k + 1]]].sum(axis=0)  # (B,)
         mine = slice(detections[k], detections[k + 1])
@@ -127,6 +220,10 @@ def weighted_precision(matches: Matches, weights: np.ndarray) -> np.ndarray:
             ap[:, k, t] = (precision * np.diff(reached, axis=0, prepend=0)).sum(axis=0) / len(RECALLS)
         ap[n_objects == 0, k] = np.nan
     return ap
+
+
+def _int32(column: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(column, dtype=np.int32)
 
 
 def summarize(ap: np.ndarray, frequency: np.ndarray) -> dict[str, np.ndarray]:

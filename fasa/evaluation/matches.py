@@ -6,17 +6,16 @@ serves every protocol: each then takes the detections within its caps.
 """
 
 import os
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import compress
 
 import numpy as np
 from tqdm import tqdm
 
 from fasa.errors import UserError
+from fasa.evaluation import native
 from fasa.evaluation.inputs import (
+    UNREADABLE,
     Detections,
     GroundTruth,
     checked,
@@ -24,8 +23,8 @@ from fasa.evaluation.inputs import (
     read_detections,
     read_ground_truth,
 )
-from fasa.evaluation.masks import mask_areas
-from fasa.evaluation.overlap import box_iou, contains, lexsort, mask_iou, places, ranges
+from fasa.evaluation.masks import Masks, mask_areas
+from fasa.evaluation.overlap import contains, lexsort, ordered, overlaps, places, ranges
 from fasa.evaluation.protocols import PROTOCOLS, Protocol
 from fasa.evaluation.protocols import checked as checked_protocols
 from fasa.files import replacing
@@ -118,17 +117,7 @@ class Matches:
                 matches = cls(**arrays)
             matches._check()
             return matches
-        except (
-            OSError,
-            ValueError,
-            EOFError,
-            TypeError,
-            AttributeError,
-            MemoryError,
-            NotImplementedError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+        except UNREADABLE as error:
             raise UserError(f"{path}: cannot read matches ({error}); evaluate again") from error
 
     def _check(self) -> None:
@@ -213,6 +202,7 @@ def match(
     gt = read_ground_truth(gt, iou_type)
     dt = read_detections(detections, gt)
     matcher = Matcher(gt, protocols)
+    matcher._room = len(dt.score)  # all are in memory anyway
     with tqdm(
         total=len(dt.score),
         desc="match",
@@ -220,10 +210,14 @@ def match(
         unit_scale=True,
         disable=None if progress else True,
     ) as bar:
-        for part in _by_image(dt.image_id):
-            shape = dt.shape[part] if isinstance(dt.shape, np.ndarray) else [dt.shape[n] for n in part]
-            matcher._add(Detections(dt.image_id[part], dt.category_id[part], dt.score[part], shape), part)
+
+        def work(part: np.ndarray) -> dict[str, np.ndarray]:
+            matched = matcher._matched(Detections(*(column[part] for column in dt)), part)
             bar.update(len(part))
+            return matched
+
+        for matched in native.in_threads(work, list(_by_image(dt.image_id))):
+            matcher._keep(matched)
     return matcher.matches()
 
 
@@ -262,6 +256,7 @@ class Matcher:
         self.object_ignored = gt.ignore[self.by_cell, None] | (area < least) | (area > most)  # (G, A)
         self.threshold = np.full(len(gt.category_ids), -np.inf)  # (K,) scores below it no longer matter
         self._parts: list[dict[str, np.ndarray]] = []
+        self._room = min(self.per_class, CHUNK)  # detections that may come before it prunes
         self._added = self._held = self._kept = 0  # detections in all, now, and after the last pruning
 
     def add(self, dt: Detections, place: np.ndarray | None = None) -> None:
@@ -277,18 +272,25 @@ class Matcher:
         self._add(checked(dt, self.gt), place)
 
     def _add(self, dt: Detections, place: np.ndarray | None) -> None:
-        n = len(dt.score)
         if place is None:
-            place = np.arange(self._added, self._added + n)
-        self._added += n
-        self._held += n
+            place = np.arange(self._added, self._added + len(dt.score))
+        self._keep(self._matched(dt, place))
+
+    def _matched(self, dt: Detections, place: np.ndarray) -> dict[str, np.ndarray]:
+        """What is kept of detections; changes nothing, so several threads may ask."""
         image = positions(dt.image_id, self.gt.image_ids, "image", "detections")
         label = positions(dt.category_id, self.gt.category_ids, "category", "detections")
         part = dict(image=image.astype(np.int32), label=label.astype(np.int32), score=dt.score, place=place)
-        part["image_rank"] = places(image, -dt.score)
+        part["image_rank"] = places(image, dt.score)
         part["counts"], part["matched"], part["ignored"] = self._match(image, label, dt, place)
+        return part
+
+    def _keep(self, part: dict[str, np.ndarray]) -> None:
+        n = len(part["score"])
+        self._added += n
+        self._held += n
         self._parts.append(part)
-        if self._held > 2 * self._kept + min(self.per_class, CHUNK):
+        if self._held > 2 * self._kept + self._room:
             self._prune()
 
     def wanted(self, category_id: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -298,7 +300,7 @@ class Matcher:
 
     def is_best(self, score: np.ndarray) -> np.ndarray:
         """Which of an image's detections are within its cap, (N,)."""
-        return places(np.zeros(len(score), dtype=np.int64), -score) < self.per_image
+        return places(np.zeros(len(score), dtype=np.int64), score) < self.per_image
 
     def needs_shape(self, image_id: int, category_id: np.ndarray) -> np.ndarray:
         """Which detections of an image count there, (N,); of the others box or mask are not looked at."""
@@ -310,7 +312,8 @@ class Matcher:
         """All that was added, of which a detection beyond every cap is left out."""
         part = self._prune()
         part = {name: column[part["counts"]] for name, column in part.items()}
-        order = lexsort(part["place"], part["image"], -part["score"], part["label"])
+        order = lexsort(part["place"])  # of equal scores the lower image, then the earlier place
+        order = order[ordered(part["label"][order], part["score"][order], part["image"][order])]
         by_class = np.argsort(self.gt.label[self.by_cell], kind="stable")
         objects = self.by_cell[by_class]
         return Matches(
@@ -327,10 +330,10 @@ class Matcher:
     def _prune(self) -> dict[str, np.ndarray]:
         """Joins the parts, and drops what no protocol would take."""
         if not self._parts:
-            nothing = Detections(np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros((0, 4)))
-            self._add(nothing, None)
+            shape = Masks.of([]) if self.gt.iou_type == "segm" else np.zeros((0, 4))
+            self._add(Detections(np.zeros(0, int), np.zeros(0, int), np.zeros(0), shape), None)
         part = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
-        rank = part["class_rank"] = places(part["label"], part["place"], -part["score"])
+        rank = part["class_rank"] = places(part["label"], part["score"], part["place"])
         if self.per_class == 0:
             self.threshold[:] = np.inf
         last = rank == self.per_class - 1
@@ -347,32 +350,20 @@ class Matcher:
         gt, n = self.gt, len(dt.score)
         cell = image * len(gt.category_ids) + label
         order = np.flatnonzero(contains(self.known, cell))
-        order = order[lexsort(-dt.score[order], label[order], image[order])]  # by cell, best first
+        order = order[ordered(np.searchsorted(self.known, cell[order]), dt.score[order])]
+        shape = dt.shape[order]
         if gt.iou_type == "bbox":
-            area = dt.shape[order, 2] * dt.shape[order, 3]
+            area = shape[:, 2] * shape[:, 3]
         else:
-            masks = [dt.shape[d] for d in order.tolist()]
-            area = mask_areas(masks, gt.sizes[image[order]], "detections", place[order])
-            masks = list(compress(masks, area > 0))
-        order, area = order[area > 0], area[area > 0]
+            area = mask_areas(shape, gt.sizes[image[order]], "detections", place[order])
+        some = np.flatnonzero(area > 0)
+        order, area, shape = order[some], area[some], shape[some]
         cell = cell[order]
 
         first = np.searchsorted(self.object_cell, cell, side="left")
         found = np.searchsorted(self.object_cell, cell, side="right") - first
-        pair_det, pair_object = ranges(first, found)
-        if gt.iou_type == "bbox":
-            iou = box_iou(dt.shape[order[pair_det]], gt.shape[self.by_cell[pair_object]])
-        else:
-            iou = self._mask_ious(cell, found, first, masks)
-
-        near = np.flatnonzero(iou >= LEAST_IOU[0])[::-1]  # of equals the last object comes first
-        pairs = pair_det[near], pair_object[near], iou[near]
-        hit, void = (np.zeros((len(order), len(AREAS)), dtype=np.uint16) for _ in range(2))
-        for a in range(len(AREAS)):
-            ignored = self.object_ignored[:, a]
-            d, took = greedy(*pairs, ignored, cell)
-            hit[d, a] = ((took >= 0) & ~ignored[took]) @ BITS
-            void[d, a] = ((took >= 0) & ignored[took]) @ BITS
+        iou = overlaps(first, found, self.by_cell, shape, gt.shape, gt.sizes[image[order]])
+        hit, void = self._outcomes(first, found, iou, cell)
         outside = ~_within_areas(area) | contains(gt.not_exhaustive, cell)[:, None]  # ignored if unmatched
         void |= np.where(outside, BITS.sum(dtype=np.uint16) & ~(hit | void), 0).astype(np.uint16)
 
@@ -380,20 +371,23 @@ class Matcher:
         counts[order], matched[order], ignored[order] = True, hit, void
         return counts, matched, ignored
 
-    def _mask_ious(
-        self, cell: np.ndarray, found: np.ndarray, first: np.ndarray, masks: list[bytes]
-    ) -> np.ndarray:
-        """IoU of all pairs; detections by cell, each with `found` objects from `first` on."""
-        starts = np.flatnonzero(np.diff(cell, prepend=-1))
-        stops = np.append(starts[1:], len(cell))
-        ious = [np.zeros(0)]
-        for start, stop in zip(starts[found[starts] > 0], stops[found[starts] > 0], strict=True):
-            objects = self.by_cell[first[start] : first[start] + found[start]].tolist()
-            objects = [self.gt.shape[g] for g in objects]
-            size = objects[0]["size"]
-            mine = [{"size": size, "counts": counts} for counts in masks[start:stop]]
-            ious.append(mask_iou(mine, objects).ravel())
-        return np.concatenate(ious)
+    def _outcomes(self, first, found, iou, cell) -> tuple[np.ndarray, np.ndarray]:
+        """Bits of the thresholds at which each finds an object that counts, and one that does not, (N, A)."""
+        hit, void = (np.zeros((len(cell), len(AREAS)), dtype=np.uint16) for _ in range(2))
+        if native.core:
+            ignored = np.ascontiguousarray(self.object_ignored).view(np.uint8)
+            shape = len(AREAS), len(LEAST_IOU)
+            native.core("match", len(cell), first, found, iou, ignored, *shape, LEAST_IOU, hit, void)
+            return hit, void
+        pair_det, pair_object = ranges(first, found)
+        near = np.flatnonzero(iou >= LEAST_IOU[0])[::-1]  # of equals the last object comes first
+        pairs = pair_det[near], pair_object[near], iou[near]
+        for a in range(len(AREAS)):
+            ignored = self.object_ignored[:, a]
+            d, took = greedy(*pairs, ignored, cell)
+            hit[d, a] = ((took >= 0) & ~ignored[took]) @ BITS
+            void[d, a] = ((took >= 0) & ignored[took]) @ BITS
+        return hit, void
 
 
 def greedy(

@@ -6,6 +6,11 @@ And what that and matching take apart from it: sorting, places in groups.
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from fasa.evaluation import native
+from fasa.evaluation.masks import Masks
+
+IN_A_PART = 20_000  # detections that a thread takes at a time
+
 
 def ranges(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of many ranges, one after the other: (the range each belongs to, the numbers)."""
@@ -25,13 +30,39 @@ def lexsort(*keys: np.ndarray) -> np.ndarray:
     return order
 
 
-def places(group: np.ndarray, *keys: np.ndarray) -> np.ndarray:
-    """The place of each in its group, ordered as by `lexsort(*keys)`, else as they come: (N,) from 0."""
-    order = lexsort(*keys, group)
+def ordered(group: np.ndarray, score: np.ndarray, tie: np.ndarray | None = None) -> np.ndarray:
+    """Places by group, in each best score first, of equals by `tie`, then as they come: (N,)."""
+    if _fits(group):
+        order = np.empty(len(group), np.int64)
+        _sort(group, score, tie, order, None)
+        return order
+    return lexsort(*([] if tie is None else [tie]), -score, group)
+
+
+def places(group: np.ndarray, score: np.ndarray | None = None, tie: np.ndarray | None = None) -> np.ndarray:
+    """The place of each in its group, as `ordered`, without a score as they come: (N,) from 0."""
+    place = np.empty(len(group), dtype=np.int32)
+    if score is None:
+        order = lexsort(group)
+    elif _fits(group):
+        _sort(group, score, tie, None, place)
+        return place
+    else:
+        order = ordered(group, score, tie)
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    place = np.empty(len(order), dtype=np.int32)
     place[order] = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
     return place
+
+
+def _fits(group: np.ndarray) -> bool:
+    """Whether the core can sort by these groups: whole numbers from 0, not many more than members."""
+    return bool(native.core and len(group) and group.min() >= 0 and group.max() < 10 * len(group) + 10_000)
+
+
+def _sort(group, score, tie, order, place) -> None:
+    columns = np.ascontiguousarray(group, np.int32), np.ascontiguousarray(score, np.float64)
+    tie = None if tie is None else np.ascontiguousarray(tie, np.int64)
+    native.core("order", len(group), int(group.max()) + 1, *columns, tie, order, place)
 
 
 def contains(known: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -52,6 +83,46 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(shared > 0, iou, 0.0)
 
 
-def mask_iou(a: list[dict], b: list[dict]) -> np.ndarray:
-    """IoU of every mask of `a` with every mask of `b`: (len(a), len(b))."""
-    return mask_utils.iou(a, b, [0] * len(b)) if a and b else np.zeros((len(a), len(b)))
+def overlaps(first: np.ndarray, found: np.ndarray, which: np.ndarray, mine, theirs, sizes) -> np.ndarray:
+    """IoU of each detection with its candidates among the objects, one detection after the other, (P,).
+
+    Args:
+        first, found: (N,) the candidates of a detection are ``which[first : first + found]``; those of two
+            detections are the same or apart, and the same stand together.
+        which: objects.
+        mine: boxes (N, 4) or masks of the detections.
+        theirs: those of all objects.
+        sizes: (N, 2) height and width of their images.
+    """
+    if native.core:
+        first, found, which = map(np.ascontiguousarray, (first, found, which))
+        ends = np.cumsum(found)
+        iou = np.empty(ends[-1] if len(ends) else 0)
+
+        def part(start: int) -> None:
+            some = slice(start, start + IN_A_PART)
+            out = iou[ends[start] - found[start] :]
+            shapes, n = mine[some], len(first[some])
+            if isinstance(mine, Masks):
+                height = np.ascontiguousarray(sizes[some, 0])
+                columns = height, shapes.data, shapes.start, shapes.length
+                columns = *columns, theirs.data, theirs.start, theirs.length
+                native.core("mask_overlaps", n, first[some], found[some], which, *columns, out)
+            else:
+                native.core("box_overlaps", n, first[some], found[some], which, shapes, theirs, out)
+
+        native.in_threads(part, range(0, len(first), IN_A_PART))
+        return iou
+    if isinstance(mine, Masks):
+        some = np.flatnonzero(found)
+        starts = np.flatnonzero(np.diff(first[some], prepend=-1))
+        ious = [np.zeros(0)]
+        for these in np.split(some, starts[1:]) if len(some) else []:
+            size = sizes[these[0]].tolist()
+            objects = theirs[which[first[these[0]] : first[these[0]] + found[these[0]]]]
+            both = mine[these].counts(), objects.counts()
+            codes = [[dict(size=size, counts=one) for one in counts] for counts in both]
+            ious.append(mask_utils.iou(*codes, [0] * len(objects)).ravel())
+        return np.concatenate(ious)
+    owner, candidate = ranges(first, found)
+    return box_iou(mine[owner], theirs[which[candidate]])

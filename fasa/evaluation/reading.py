@@ -4,8 +4,11 @@ import gzip
 import io
 import json
 import os
+import re
 import stat
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,19 @@ import msgspec
 import numpy as np
 
 from fasa.errors import UserError
+from fasa.evaluation import native
+from fasa.evaluation.masks import Masks, Outlines
 
 GZIP, BOM, UTF_16 = b"\x1f\x8b", b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+PART = 1 << 24  # bytes that a thread reads at a time
+SHORTEST = 40  # bytes of a result: {"image_id":1,"category_id":1,"score":1,
+BETWEEN = re.compile(rb"\}\s*,\s*(?=\{)")  # results; or in one of them, which the core notices
+SPACE, NEAR = b" \t\r\n", 1 << 16  # bytes within which something is looked for
 MOST_EXPANSION, SMALL = 100, 1 << 26  # gzip shrinks results 3 to 10 times, a bomb 1,000 times
 
 
 def read(source: Any, name: str, kind: type) -> tuple[str, Any]:
-    """Content of a type that msgspec knows, given a path, or the content itself.
+    """Content of a type that msgspec knows, given a path, the text, or the content itself.
 
     A file may be compressed by gzip, begin with a byte order mark, and hold NaN and Infinity as Python's json
     writes them.
@@ -32,7 +41,9 @@ def read(source: Any, name: str, kind: type) -> tuple[str, Any]:
     """
     if isinstance(source, str | os.PathLike):
         name = called(source)
-        text = read_bytes(source, name)
+        source = Text(source, name)
+    if isinstance(source, Text | bytes):
+        text = source if isinstance(source, bytes) else source.whole()
         try:
             return name, msgspec.json.decode(text, type=kind)
         except msgspec.ValidationError as error:
@@ -66,25 +77,48 @@ def called(path: str | os.PathLike) -> str:
     return name if name.isprintable() and name else repr(name)
 
 
-def read_bytes(path: str | os.PathLike, name: str) -> bytes:
-    """A file's text, unpacked and without a byte order mark.
+class Text:
+    """A file's text, or one held in memory, of which parts can be read at a time, by several threads."""
 
-    Raises:
-        UserError: it is not there, not a regular file, damaged, or not UTF-8.
-    """
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UserError(f"{name}: is not a regular file; name a file")
-        text = Path(os.fsdecode(path)).read_bytes()
-    except OSError as error:
-        raise UserError(f"{name}: {error.strerror}") from error
-    except ValueError as error:  # a NUL in the path
-        raise UserError(f"{name}: {error}") from error
-    if text.startswith(GZIP):
-        text = unpacked(text, name)
-    if text.startswith(UTF_16):
-        raise UserError(f"{name}: is text in UTF-16; write it again in UTF-8")
-    return text.removeprefix(BOM)
+    def __init__(self, path: str | os.PathLike, name: str):
+        self.path, self.name, self.held = os.fsdecode(path), name, None
+        with self._told():
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode):
+                raise UserError(f"{name}: is not a regular file; name a file")
+            self.size = status.st_size
+        if self.read(0, len(GZIP)) == GZIP:
+            self.held = unpacked(self.whole(), name)
+            self.size = len(self.held)
+        self.begin = len(BOM) if self.read(0, len(BOM)) == BOM else 0
+        if self.read(0, 2) in UTF_16:
+            raise UserError(f"{name}: is text in UTF-16; write it again in UTF-8")
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Its bytes from `start` up to `stop`, fewer where it ends."""
+        if self.held is not None:
+            return self.held[max(start, 0) : stop]
+        with self._told(), open(self.path, "rb") as file:
+            file.seek(max(start, 0))
+            return file.read(max(stop - max(start, 0), 0))
+
+    def whole(self) -> bytes:
+        """All of it, without a byte order mark."""
+        if self.held is not None:
+            return self.held[self.begin :]
+        with self._told():
+            return Path(self.path).read_bytes().removeprefix(BOM)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except UserError:
+            raise
+        except OSError as error:
+            raise UserError(f"{self.name}: {error.strerror}") from error
+        except ValueError as error:  # a NUL in the path
+            raise UserError(f"{self.name}: {error}") from error
 
 
 def unpacked(packed: bytes, name: str) -> bytes:
@@ -98,6 +132,103 @@ def unpacked(packed: bytes, name: str) -> bytes:
     if len(text) > most:
         raise UserError(f"{name}: is compressed by gzip and unpacks to over {most:,} bytes; unpack it first")
     return text
+
+
+def read_results(text: Text, with_masks: bool) -> tuple | None:
+    """Columns of results that are plain JSON, read by the core; None for all others, which `read` judges.
+
+    Returns:
+        Image and category ids, scores, boxes or masks, and the masks' sizes (N, 2).
+    """
+    blob = np.empty(text.size if with_masks else 0, np.uint8)
+
+    def columns(most: int, _) -> list[np.ndarray]:
+        boxes, masks = (0, most) if with_masks else (most, 0)
+        ids = [np.empty(most, np.int64) for _ in "ik"]
+        return [*ids, np.empty(most), np.empty((boxes, 4)), np.empty((masks, 2), np.int64)] + [
+            np.empty(masks, np.int64) for _ in "sl"
+        ]
+
+    head, tail = text.read(text.begin, text.begin + NEAR), text.read(text.size - NEAR, text.size)
+    begin, end = len(head) - len(head.lstrip(SPACE)), len(tail.rstrip(SPACE)) - 1
+    if head[begin : begin + 1] != b"[" or tail[end : end + 1] != b"]":
+        return None
+    bounds = text.begin + begin + 1, max(text.size - NEAR, 0) + end
+    found = _in_parts("results", text, *bounds, with_masks, columns, blob)
+    if not found:
+        return None
+    image, category, score, box, sizes, start, length = found
+    return image, category, score, Masks(blob, start, length) if with_masks else box, sizes
+
+
+def read_objects(file: Text, with_masks: bool) -> tuple | None:
+    """Columns of the annotations of a file that are plain JSON, read by the core; None for all others.
+
+    Returns:
+        The text without them; image and category ids, areas, whether to ignore, and boxes or `Outlines`.
+    """
+    text = file.whole()
+    span, data = np.zeros(2, np.int64), np.frombuffer(text, np.uint8)
+    if not native.core("member", data, len(text), b"annotations", span):
+        return None
+    begin, end = span.tolist()
+    if text[begin : begin + 1] != b"[":
+        return None
+
+    def columns(most: int, n_bytes: int) -> list[np.ndarray]:
+        boxes, masks, points = (0, most, n_bytes // 2 + 1) if with_masks else (most, 0, 0)
+        ids = [np.empty(most, np.int64) for _ in "ik"]
+        shapes = [
+            np.empty((boxes, 4)),
+            np.empty(masks, np.int64),
+            np.empty(points, np.int64),
+            np.empty(points),
+        ]
+        return [*ids, np.empty(most), np.zeros(most, np.uint8), *shapes]
+
+    found = _in_parts("objects", file, file.begin + begin + 1, file.begin + end - 1, with_masks, columns)
+    if not found:
+        return None
+    image, category, area, ignore, box, parts, length, points = found
+    if (length % 2).any():
+        return None
+    shape = Outlines(points.reshape(-1, 2), length, parts) if with_masks else box
+    return text[:begin] + b"[]" + text[end:], image, category, area, ignore != 0, shape
+
+
+def _in_parts(
+    name: str, text: Text, begin: int, end: int, with_masks: bool, columns, blob=None
+) -> list | None:
+    """Columns of the entries of a list, which its brackets enclose, read by several threads.
+
+    The parts begin where an entry seems to. Each is read up to the very byte where the next begins, so if one
+    did not begin an entry, reading fails.
+    """
+    starts = [begin]
+    while (nominal := starts[-1] + PART) < end:
+        found = BETWEEN.search(text.read(nominal, min(nominal + NEAR, end)))
+        if not found:
+            return None
+        starts.append(nominal + found.end())
+
+    def part(bounds: tuple[int, int]) -> list[np.ndarray] | None:
+        start, stop = bounds
+        data = np.frombuffer(text.read(start, stop), np.uint8)
+        most = len(data) // SHORTEST + 1
+        mine, totals = columns(most, len(data)), np.zeros(2, np.int64)
+        where = totals if blob is None else blob[start:]
+        n = native.core(name, data, len(data), int(stop == end), most, int(with_masks), *mine, where)
+        lengths = [n] * len(mine)
+        if blob is None:
+            lengths[-2:] = totals[::-1].tolist()
+        else:
+            mine[-2] += start
+        return None if n < 0 else [column[:m].copy() for column, m in zip(mine, lengths, strict=True)]
+
+    parts = native.in_threads(part, list(zip(starts, [*starts[1:], end], strict=True)))
+    if any(part is None for part in parts):
+        return None
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 def plain(content: Any) -> Any:

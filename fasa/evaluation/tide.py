@@ -44,10 +44,12 @@ I images, K classes, G objects; N detections that take part, by image, best firs
 """
 
 import os
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
+from fasa.errors import UserError
 from fasa.evaluation.inputs import (
     Detections,
     GroundTruth,
@@ -57,11 +59,23 @@ from fasa.evaluation.inputs import (
 )
 from fasa.evaluation.masks import mask_areas
 from fasa.evaluation.matches import greedy
-from fasa.evaluation.overlap import box_iou, lexsort, mask_iou, places
+from fasa.evaluation.overlap import lexsort, ordered, overlaps, places, ranges
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # the paper's t_f and t_b
 DETECTIONS_PER_IMAGE = 300
-KINDS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
+TRIED = 40  # errors whose cost is measured, for each that is shown
+CHUNK = 100_000  # detections overlapped at a time
+ERRORS = {  # in a sentence each
+    "Cls": "right place, wrong class: IoU of .5 or more with another class",
+    "Loc": "right class, wrong place: IoU of .1 to .5 with its class",
+    "Both": "wrong in class and place, though at something: IoU over .1",
+    "Dupe": "an object that a better detection had found already",
+    "Bkg": "nothing there: IoU of at most .1 with every object",
+    "Miss": "an object that nothing found, nor any Cls or Loc could",
+    "FalsePos": "every detection that is wrong",
+    "FalseNeg": "every object that was not found",
+}
+KINDS = tuple(ERRORS)[:6]
 CLS, LOC, BOTH, DUPE, BKG, MISS = range(6)
 
 
@@ -107,7 +121,133 @@ def tide(
     dt = read_detections(detections, gt)
     if stock:
         gt = gt._replace(ignore=np.zeros_like(gt.ignore))
-    image, label, score, shape, blamed = _best(gt, dt, stock)
+    found = _sorted(gt, dt, stock)
+    curve, kind, finds = found.curve, found.kind, found.finds
+    unseen, missed, objects = (
+        np.bincount(gt.label[which], minlength=len(gt.category_ids))
+        for which in (found.unseen, found.missed, ~gt.ignore)
+    )
+    ap50 = _ap50(curve, stock, objects > 0)
+    if stock:
+        curve = curve._replace(order=lexsort(curve.hit, -found.score))
+    cured = {"Miss": curve._replace(objects=objects - missed)}
+    for this, name in enumerate(KINDS[:MISS]):
+        mine, new = kind == this, finds & (kind == this)
+        relabelled = curve.label.copy()
+        relabelled[new] = gt.label[found.target[new]]
+        counts, hit = curve.counts & ~mine | new, curve.hit | new
+        cured[name] = curve._replace(counts=counts, hit=hit, label=relabelled)
+    cured["FalsePos"] = curve._replace(order=np.argsort(~curve.hit, kind="stable"))
+    cured["FalseNeg"] = curve._replace(objects=objects - unseen)
+
+    gain = {name: float(_ap50(after, stock, objects > 0) - ap50) for name, after in cured.items()}
+    count = [*np.bincount(kind[kind >= 0], minlength=MISS), missed.sum()]
+    return Tide(
+        ap50=float(ap50),
+        main={name: max(gain[name], 0.0) for name in KINDS},
+        special={name: gain[name] for name in ("FalsePos", "FalseNeg")},
+        count={name: int(n) for name, n in zip(KINDS, count, strict=True)},
+    )
+
+
+class Example(NamedTuple):
+    """One error, and what it costs alone."""
+
+    kind: str  # of `KINDS`
+    cost: float  # points of AP50 that curing this one would bring
+    image_id: int
+    category_id: int  # of the detection; of the object for a Miss
+    category: str  # its name, "" where the file has none
+    score: float | None  # None for a Miss
+    iou: float  # with the object that it is about; of Miss the highest of any detection, 0 below .1
+    object_category_id: int | None  # of that object; None for a Bkg far from everything
+    entry: int | None  # of the results; None for a Miss
+
+
+def examples(gt, detections, n: int = 5, iou_type: str = "segm") -> list[Example]:
+    """The costliest errors of each kind, by the default reading: up to `n` of a kind, the worst first.
+
+    Looked for among those of the best scores, and the objects missed of the classes with the fewest.
+    The other arguments and the errors are those of `tide`.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise UserError(f"the number of examples is {n!r}; it must be a whole number from 1")
+    gt = read_ground_truth(gt, iou_type)
+    dt = read_detections(detections, gt)
+    found = _sorted(gt, dt, stock=False)
+    curve, measured = found.curve, found.curve.objects > 0
+    by_class = lexsort(curve.label[curve.order])  # places in the order, best first in each class
+    bounds = np.searchsorted(curve.label[curve.order[by_class]], np.arange(len(measured) + 1))
+
+    def gain(classes: set[int], **change) -> float:
+        """What a change to some classes brings."""
+        mine = np.isin(np.arange(len(measured)), list(classes)) & measured
+        if not mine.any():
+            return 0.0
+        ranks = np.concatenate([by_class[bounds[k] : bounds[k + 1]] for k in classes])
+        before = curve._replace(order=curve.order[np.sort(ranks)])
+        after = _ap50(before._replace(**change), False, mine) - _ap50(before, False, mine)
+        return float(after * mine.sum() / measured.sum())
+
+    def cure(d: int) -> float:
+        counts, hit, label = curve.counts.copy(), curve.hit.copy(), curve.label.copy()
+        counts[d] = hit[d] = found.finds[d]
+        if found.finds[d]:
+            label[d] = gt.label[found.target[d]]
+        return gain({int(curve.label[d]), int(label[d])}, counts=counts, hit=hit, label=label)
+
+    det, obj, iou = found.pairs
+    chosen = []
+    for kind, name in enumerate(KINDS[:MISS]):
+        mine = curve.order[(found.kind == kind)[curve.order]][: TRIED * n]
+        costs = sorted(((cure(d), -i, d) for i, d in enumerate(mine.tolist())), reverse=True)[:n]
+        for cost, _, d in costs:
+            near = slice(*np.searchsorted(det, [d, d + 1]))
+            near = np.arange(near.start, near.stop)[~gt.ignore[obj[near]]]
+            if found.target[d] >= 0:
+                near = near[obj[near] == found.target[d]]
+            elif kind == DUPE:
+                near = near[gt.label[obj[near]] == curve.label[d]]
+            near = near[np.argsort(-iou[near], kind="stable")[:1]]
+            about = gt.category_ids[gt.label[obj[near]]].tolist()
+            k = curve.label[d]
+            ids = int(gt.image_ids[found.image[d]]), int(gt.category_ids[k])
+            shown = float(found.score[d]), float(iou[near].sum()), about[0] if about else None
+            chosen.append(Example(name, cost, *ids, gt.names[k], *shown, int(found.entry[d])))
+    missed = np.flatnonzero(found.missed)
+    fewest = missed[np.argsort(curve.objects[gt.label[missed]], kind="stable")]
+    costs = {}
+    for k in dict.fromkeys(gt.label[fewest].tolist()[: TRIED * n]):
+        costs[k] = gain({k}, objects=curve.objects - (np.arange(len(measured)) == k))
+    worst = sorted((g for g in fewest.tolist() if gt.label[g] in costs), key=lambda g: -costs[gt.label[g]])[
+        :n
+    ]
+    for g in worst:
+        k = gt.label[g]
+        closest = float(iou[obj == g].max(initial=0))
+        ids = int(gt.image_ids[gt.image[g]]), int(gt.category_ids[k])
+        chosen.append(Example("Miss", costs[k], *ids, gt.names[k], None, closest, ids[1], None))
+    return chosen
+
+
+class _Sorted(NamedTuple):
+    """Detections that take part, sorted into hits and errors."""
+
+    entry: np.ndarray  # (N,) of the results
+    image: np.ndarray  # (N,)
+    score: np.ndarray  # (N,)
+    pairs: tuple[np.ndarray, np.ndarray, np.ndarray]  # det, obj, iou: by detection, the closest object first
+    kind: np.ndarray  # (N,) of the error, -1 for none
+    target: np.ndarray  # (N,) the object that a Loc or Cls is about, else -1
+    finds: np.ndarray  # (N,) whether curing it finds that object
+    unseen: np.ndarray  # (G,) not found
+    missed: np.ndarray  # (G,) nor would it be
+    curve: _Curve
+
+
+def _sorted(gt: GroundTruth, dt: Detections, stock: bool) -> _Sorted:
+    """Which detection is right, and of what kind the others are."""
+    entry, image, label, score, shape, blamed = _best(gt, dt, stock)
 
     det, obj, iou = _overlaps(gt, image, shape)
     order = lexsort(obj if stock else -obj, -iou, det)
@@ -123,71 +263,48 @@ def tide(
     unseen = ~gt.ignore & ~taken
     missed = unseen & ~np.isin(np.arange(len(unseen)), target[finds])
     finds[finds] = places(target[finds]) == 0  # the best of them
-    objects, unseen, missed = (
-        np.bincount(gt.label[which], minlength=len(gt.category_ids)) for which in (~gt.ignore, unseen, missed)
-    )
-
+    objects = np.bincount(gt.label[~gt.ignore], minlength=len(gt.category_ids))
     curve = _Curve(np.argsort(-score, kind="stable"), counts, hit, label, objects)
-    ap50 = _ap50(curve, stock, objects > 0)
-    if stock:
-        curve = curve._replace(order=lexsort(hit, -score))
-    cured = {"Miss": curve._replace(objects=objects - missed)}
-    for this, name in enumerate(KINDS[:MISS]):
-        mine, new = kind == this, finds & (kind == this)
-        relabelled = label.copy()
-        relabelled[new] = gt.label[target[new]]
-        cured[name] = curve._replace(counts=counts & ~mine | new, hit=hit | new, label=relabelled)
-    cured["FalsePos"] = curve._replace(order=np.argsort(~hit, kind="stable"))
-    cured["FalseNeg"] = curve._replace(objects=objects - unseen)
-
-    gain = {name: float(_ap50(after, stock, objects > 0) - ap50) for name, after in cured.items()}
-    count = [*np.bincount(kind[kind >= 0], minlength=MISS), missed.sum()]
-    return Tide(
-        ap50=float(ap50),
-        main={name: max(gain[name], 0.0) for name in KINDS},
-        special={name: gain[name] for name in ("FalsePos", "FalseNeg")},
-        count={name: int(n) for name, n in zip(KINDS, count, strict=True)},
-    )
+    return _Sorted(entry, image, score, pairs, kind, target, finds, unseen, missed, curve)
 
 
 def _best(gt: GroundTruth, dt: Detections, stock: bool) -> tuple:
-    """Image, label, score, shape of the detections that take part, and whether it is wrong to find none."""
+    """Entry, image, label, score, shape of detections that take part; and whether to find none is wrong."""
     image = positions(dt.image_id, gt.image_ids, "image", "detections")
     label = positions(dt.category_id, gt.category_ids, "category", "detections")
-    best = lexsort(-dt.score, image)
+    best = ordered(image, dt.score)
     best = best[places(image[best]) < DETECTIONS_PER_IMAGE]
     cell = (image * len(gt.category_ids) + label)[best]
     blamed = np.isin(cell, np.concatenate([gt.cell, gt.absent]))
     if not stock:
         best, cell, blamed = best[blamed], cell[blamed], blamed[blamed]
     blamed &= ~np.isin(cell, gt.not_exhaustive)
+    shape = dt.shape[best]
     if gt.iou_type == "bbox":
-        shape = dt.shape[best]
         area = shape[:, 2] * shape[:, 3]
     else:
-        shape = [dt.shape[d] for d in best.tolist()]
         area = mask_areas(shape, gt.sizes[image[best]], "detections", best)
     blamed &= stock | (area > 0)
-    return image[best], label[best], dt.score[best], shape, blamed
+    return best, image[best], label[best], dt.score[best], shape, blamed
 
 
 def _overlaps(gt: GroundTruth, image: np.ndarray, shape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs in an image that are not background to each other: (P,) detections, objects and their IoU."""
-    bounds = np.arange(len(gt.image_ids) + 1)
-    detections, objects = np.searchsorted(image, bounds), np.searchsorted(gt.image, bounds)
-    parts = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
-    for i in np.intersect1d(image, gt.image):  # boxes too: all pairs of LVIS at once would fill gigabytes
-        (d, d_end), (g, g_end) = detections[i : i + 2], objects[i : i + 2]
-        if gt.iou_type == "segm":
-            size = gt.shape[g]["size"]
-            mine = [{"size": size, "counts": counts} for counts in shape[d:d_end]]
-            iou = mask_iou(mine, gt.shape[g:g_end])
-        else:
-            n, m = d_end - d, g_end - g
-            iou = box_iou(np.repeat(shape[d:d_end], m, axis=0), np.tile(gt.shape[g:g_end], (n, 1)))
-            iou = iou.reshape(n, m)
-        row, column = np.nonzero(iou >= BACKGROUND)
-        parts.append((d + row, g + column, iou[row, column]))
+    first = np.searchsorted(gt.image, image, side="left")
+    found = np.searchsorted(gt.image, image, side="right") - first
+    everyone = np.arange(len(gt.image))
+    edges = np.flatnonzero(np.diff(image, prepend=-1))  # all pairs of LVIS at once would fill gigabytes
+    edges = [*edges[np.flatnonzero(np.diff(edges // CHUNK, prepend=-1))].tolist(), len(image)]
+
+    def part(bounds: tuple[int, int]) -> tuple[np.ndarray, ...]:
+        mine = slice(*bounds)
+        iou = overlaps(first[mine], found[mine], everyone, shape[mine], gt.shape, gt.sizes[image[mine]])
+        near = np.flatnonzero(iou >= BACKGROUND)
+        det, obj = ranges(first[mine], found[mine])
+        return det[near] + bounds[0], obj[near], iou[near]
+
+    parts = [part(bounds) for bounds in pairwise(edges)]
+    parts.append((np.zeros(0, int), np.zeros(0, int), np.zeros(0)))
     det, obj, iou = (np.concatenate(column) for column in zip(*parts, strict=True))
     return det, obj, iou
 
@@ -230,7 +347,7 @@ def _ap50(curve: _Curve, stock: bool, measured: np.ndarray) -> float:
     """The mean over classes, in percent; the default reading's are the `measured` ones, (K,)."""
     recalls, eps = (np.arange(101) / 100, 0) if stock else (np.linspace(0, 1, 101), np.spacing(1))
     order = curve.order[curve.counts[curve.order]]
-    order = order[np.argsort(curve.label[order], kind="stable")]
+    order = order[lexsort(curve.label[order])]
     start = np.searchsorted(curve.label[order], np.arange(len(curve.objects) + 1))
     hit = np.flatnonzero(curve.hit[order])
     k = curve.label[order[hit]]

@@ -63,6 +63,12 @@ def file_of(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+def data_files(modules: Iterable[str]) -> list[Path]:
+    """What lies beside modules and is read by them: the tables of the report, the evaluator's compiled core."""
+    folders = {file_of(module).parent for module in modules}
+    return [path for folder in folders for path in folder.iterdir() if path.suffix in (".yaml", ".cpp")]
+
+
 def config_files(path: Path) -> list[Path]:
     """A config of mmengine and the files of this checkout that it is based on."""
     found = [path]

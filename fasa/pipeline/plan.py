@@ -161,7 +161,7 @@ def content(stage: Stage) -> dict[str, Any]:
     for path in stage.files:
         roots |= closure.imports(path.read_text())
     modules, others = closure.closure(roots)
-    sources = closure.hashes([*map(closure.file_of, modules), *stage.files])
+    sources = closure.hashes([*map(closure.file_of, modules), *closure.data_files(modules), *stage.files])
     return dict(
         stage=stage.name,
         notebook=stage.notebook,

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
+from fasa.evaluation import native
+
 SIDE = 24  # of every image, times its scale
 
 
@@ -90,3 +92,12 @@ def make_federated():
         return gt, [detections[i] for i in order]
 
     return make
+
+
+@pytest.fixture(scope="module", params=["core", "numpy"])
+def path(request):
+    """Both ways through the evaluator: the compiled core and NumPy."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "numpy":
+            patch.setattr(native, "core", None)
+        yield request.param

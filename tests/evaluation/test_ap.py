@@ -15,7 +15,10 @@ from pycocotools import mask as mask_utils
 from fasa.errors import UserError
 from fasa.evaluation import FIXED, OLD, POOL, Protocol, evaluate, judge, match, read_ground_truth, tide
 
-pytestmark = pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated")  # lvis-api logs with it
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated"),  # lvis-api logs with it
+    pytest.mark.usefixtures("path"),
+]
 
 BOX, MASK = {"iou_type": "bbox"}, {"iou_type": "segm"}
 FEW = Protocol("fixed", per_image=None, per_class=7, pooled=False)  # so few that the cap cuts

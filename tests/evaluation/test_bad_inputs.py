@@ -354,7 +354,7 @@ def test_a_full_disk_is_said_in_a_line(folder):
 def test_an_error_while_matching_stands_on_a_line_of_its_own(folder, capsys, monkeypatch):
     """Also where a bar is shown."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr("fasa.evaluation.matches.box_iou", lambda *_: 1 / 0)
+    monkeypatch.setattr("fasa.evaluation.matches.overlaps", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(folder, capsys, "--iou", "bbox")
     err = capsys.readouterr().err

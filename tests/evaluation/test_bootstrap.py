@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasa.errors import UserError
-from fasa.evaluation import evaluate, match, paired_bootstrap
+from fasa.evaluation import FIXED, OLD, POOL, bootstrap, evaluate, match, paired_bootstrap
 from fasa.evaluation.bootstrap import weighted_precision
+
+pytestmark = pytest.mark.usefixtures("path")
 
 METRICS = ["AP", "AP50", "AP75", "APr", "APc", "APf"]
 
@@ -101,3 +103,21 @@ def test_rows_that_cannot_be_paired_say_so(make_federated):
         paired_bootstrap([run], [])
     with pytest.raises(UserError, match="different annotations"):
         paired_bootstrap([run], [match(*make_federated(2))])
+
+
+@pytest.mark.parametrize("protocol", [OLD, FIXED, POOL])
+def test_the_spread_of_a_run_equals_the_slow_twin(make_federated, protocol):
+    gt, detections = make_federated(3, n_images=8, n_classes=6, tied_scores=False)
+    gt["categories"] = [c | {"frequency": f} for c, f in zip(gt["categories"], "rrccff", strict=True)]
+    draws = np.random.default_rng(7).multinomial(8, [1 / 8] * 8, size=130)
+
+    def twin(weights):
+        summary = evaluate(*resample(gt, detections, weights), protocol, "bbox").summary
+        return [summary[metric] for metric in METRICS]
+
+    actual, resampled = twin([1] * 8), np.array([twin(weights) for weights in draws])
+    result = bootstrap(match(gt, detections, "bbox"), protocol, n_resamples=130, seed=7)
+    for metric, value, column in zip(METRICS, actual, resampled.T, strict=True):
+        column = column[~np.isnan(column)]
+        low, high = np.percentile(column, [2.5, 97.5]) - column.mean() + value
+        assert result[metric] == pytest.approx((value, low, high), abs=1e-8), metric

@@ -1,5 +1,6 @@
 """The command line, as a stranger with two files would use it."""
 
+import csv
 import json
 import os
 import subprocess
@@ -7,7 +8,17 @@ import sys
 
 import pytest
 
-from fasa.evaluation import PROTOCOLS, instruments, tide
+from fasa.evaluation import (
+    PROTOCOLS,
+    bootstrap,
+    evaluate,
+    examples,
+    instruments,
+    match,
+    paired_bootstrap,
+    read_ground_truth,
+    tide,
+)
 from fasa.evaluation.__main__ import main
 
 
@@ -51,9 +62,11 @@ def test_writes_what_the_functions_say_and_prints_a_table(files):
                 {name: None if value != value else value for name, value in values.items()}, abs=0
             )
     assert sorted(os.listdir(files)) == ["dt.json", "gt.json", "metrics.json"]
-    head, row = [line.split() for line in done.stdout.splitlines()][:2]
-    assert head[:4] == ["segm", "[%]", "AP", "AP50"] and row[0] == "AP_old"
+    head, row = [line.split() for line in done.stdout.splitlines()][1:3]
+    assert head == ["segm", "AP_old", "AP_fixed", "AP_pool"] and row[0] == "AP"
     assert float(row[1]) == pytest.approx(written["segm"]["old"]["AP"], abs=0.005)
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "%|" not in done.stderr  # no bar in a file
     assert "detections in 4 images" in done.stderr
 
 
@@ -114,3 +127,82 @@ def test_tide_can_speak_as_tidecv_does(files, capsys):
         assert run(files, "--tide", reading, "--out", str(out)) == 0
         expected = tide(files / "gt.json", files / "dt.json", stock=reading == "stock")
         assert json.loads(out.read_text())["segm"]["tide"] == pytest.approx(expected.main | expected.special)
+
+
+def test_intervals_differences_classes_and_examples_are_what_the_functions_say(files, capsys):
+    other = json.loads((files / "dt.json").read_text())[::2]
+    (files / "other.json").write_text(json.dumps(other))
+    more = ["--bootstrap", "40", "--against", str(files / "other.json"), "--classes", "--examples", "2"]
+    assert run(files, *more, "--protocol", "old", "pool", "--out", str(files / "out.json")) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+    written = json.loads((files / "out.json").read_text())["segm"]
+    gt = read_ground_truth(files / "gt.json", "segm")
+    mine, theirs = match(gt, files / "dt.json"), match(gt, files / "other.json")
+    for name in ("old", "pool"):
+        spreads = bootstrap(mine, PROTOCOLS[name], 40)
+        assert written["bootstrap"][name]["AP"] == spreads["AP"]._asdict()
+        intervals = paired_bootstrap([theirs], [mine], 40, protocol=PROTOCOLS[name])
+        assert written["against"][name]["AP50"] == intervals["AP50"]._asdict()
+    per_class = evaluate(gt, files / "dt.json").per_class
+    assert [one["AP"] for one in written["classes"]] == pytest.approx(
+        [None if value != value else value for value in per_class.tolist()]
+    )
+    assert written["examples"] == [one._asdict() for one in examples(gt, files / "dt.json", 2)]
+
+
+def test_every_format_has_every_number(files, capsys):
+    expected = instruments(files / "gt.json", files / "dt.json")
+    printed = {}
+    for name in ("text", "markdown", "csv", "json"):
+        assert run(files, "--tide", "--protocol", "old", "fixed", "pool", "--format", name) == 0
+        printed[name] = capsys.readouterr().out
+    assert json.loads(printed["json"])["segm"] == {
+        instrument: {name: None if value != value else value for name, value in values.items()}
+        for instrument, values in expected.items()
+    }
+    rows = {row[1]: row for row in csv.reader(printed["csv"].splitlines())}
+    assert (
+        float(rows["AP"][3]) == expected["fixed"]["AP"] and float(rows["Cls"][2]) == expected["tide"]["Cls"]
+    )
+    for name in ("text", "markdown"):
+        for values in expected.values():
+            for value in values.values():
+                assert ("-" if value != value else f"{value:.2f}") in printed[name]
+
+
+def test_annotations_like_those_of_coco_are_taken_on_request(files, capsys):
+    """They equal LVIS's where every image lists every class as absent that it does not show."""
+    gt = json.loads((files / "gt.json").read_text())
+    classes = [category["id"] for category in gt["categories"]]
+    listed = [
+        image | dict(neg_category_ids=classes, not_exhaustive_category_ids=[]) for image in gt["images"]
+    ]
+    groups = [category | dict(frequency="r") for category in gt["categories"]]
+    expected = evaluate(gt | dict(images=listed, categories=groups), files / "dt.json").summary
+    for image in gt["images"]:
+        del image["neg_category_ids"], image["not_exhaustive_category_ids"]
+    for category in gt["categories"]:
+        del category["frequency"]
+    for thing in gt["annotations"]:
+        thing["iscrowd"] = thing.pop("ignore")
+    (files / "gt.json").write_text(json.dumps(gt))
+    assert run(files) == 1 and "missing required field" in capsys.readouterr().err
+    assert run(files, "--exhaustive", "--out", str(files / "out.json")) == 0
+    assert (
+        f"every class counts in every image; classes: {len(classes)} r, 0 c, 0 f" in capsys.readouterr().err
+    )
+    written = json.loads((files / "out.json").read_text())["segm"]["old"]
+    assert {name: value for name, value in written.items() if value is not None} == pytest.approx(
+        {name: value for name, value in expected.items() if value == value}
+    )
+    for n, group in ((10, "r"), (11, "c"), (100, "c"), (101, "f")):
+        gt["categories"] = [category | dict(image_count=n) for category in gt["categories"]]
+        assert set(read_ground_truth(gt, "bbox", exhaustive=True).frequency) == {group}
+
+
+def test_a_number_that_will_not_do_is_said(files, capsys):
+    for option in ("--examples", "--bootstrap"):
+        for value in ("0", "-1", "x", "1.5", "9" * 30):
+            with pytest.raises(SystemExit):
+                run(files, option, value)
+            assert "is not a whole number from 1" in capsys.readouterr().err

@@ -18,6 +18,8 @@ from fasa.evaluation import (
     read_ground_truth,
 )
 
+pytestmark = pytest.mark.usefixtures("path")
+
 
 def test_saved_matches_are_the_same_when_loaded_and_the_same_bytes_when_saved_again(make_federated, tmp_path):
     matches = match(*make_federated(1))

@@ -8,8 +8,10 @@ from pycocotools import mask as mask_utils
 
 from fasa.errors import UserError
 from fasa.evaluation.inputs import positions
-from fasa.evaluation.masks import run_sums
+from fasa.evaluation.masks import Masks, run_sums
 from fasa.evaluation.overlap import lexsort, places
+
+pytestmark = pytest.mark.usefixtures("path")
 
 
 def some_masks(rng, n):
@@ -26,21 +28,23 @@ def some_masks(rng, n):
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 12))
 def test_sums_of_runs_are_the_pixels_of_image_and_object(seed, n):
     rles = list(some_masks(np.random.default_rng(seed), n))
-    pixels, area = run_sums([rle["counts"] for rle in rles])
+    pixels, area = run_sums(Masks.of(rle["counts"] for rle in rles))
     assert pixels.tolist() == [np.prod(rle["size"]) for rle in rles]
     assert area.tolist() == [mask_utils.area(rle) for rle in rles]
 
 
 def test_sums_of_runs_of_more_masks_than_are_read_at_a_time():
     rles = list(some_masks(np.random.default_rng(0), 40)) * 30
-    assert run_sums([rle["counts"] for rle in rles])[1].tolist() == [mask_utils.area(rle) for rle in rles]
+    assert run_sums(Masks.of(rle["counts"] for rle in rles))[1].tolist() == [
+        mask_utils.area(rle) for rle in rles
+    ]
 
 
 def test_a_mask_that_is_cut_short_does_not_fill_its_image_nor_change_its_neighbours():
     whole = next(rle for rle in some_masks(np.random.default_rng(5), 99) if len(rle["counts"]) > 500)
     counts, size = whole["counts"], np.prod(whole["size"])
     for cut in range(1, 60):
-        pixels, area = run_sums([b"", counts, counts[:-cut], b"", counts, counts[:-cut]])
+        pixels, area = run_sums(Masks.of([b"", counts, counts[:-cut], b"", counts, counts[:-cut]]))
         assert pixels[[0, 1, 3, 4]].tolist() == [0, size, 0, size]
         assert pixels[2] == pixels[5] != size
         if (counts[-cut - 1] - 48) & 32:  # in the middle of a number
@@ -67,8 +71,8 @@ def test_sorts_as_numpy_does(seed, n, most):
 def test_places_in_groups():
     group, score = np.array([2, 0, 2, 2, 0]), np.array([0.1, 0.5, 0.3, 0.3, 0.9])
     assert places(group).tolist() == [0, 0, 1, 2, 1]
-    assert places(group, -score).tolist() == [2, 1, 0, 1, 0]
-    assert places(group[:0], -score[:0]).tolist() == []
+    assert places(group, score).tolist() == [2, 1, 0, 1, 0]
+    assert places(group[:0], score[:0]).tolist() == []
 
 
 @pytest.mark.parametrize("known", [[-3, 0, 4, 9], [-(2**63), 4, 9, 2**63 - 1]])

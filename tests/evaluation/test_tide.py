@@ -19,9 +19,12 @@ from tidecv.datasets import LVIS as LVISForTidecv
 from tidecv.datasets import LVISResult
 
 from fasa.evaluation.inputs import read_detections, read_ground_truth
-from fasa.evaluation.tide import KINDS, Tide, tide
+from fasa.evaluation.tide import ERRORS, KINDS, Tide, examples, tide
 
-pytestmark = pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated")  # lvis-api logs with it
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated"),  # lvis-api logs with it
+    pytest.mark.usefixtures("path"),
+]
 
 sizes = dict(
     seed=st.integers(0, 2**32 - 1),
@@ -450,3 +453,40 @@ def test_takes_what_was_read_already(make_federated, iou_type, tmp_path):
     (tmp_path / "gt.json").write_text(json.dumps(gt))
     (tmp_path / "detections.json").write_text(json.dumps(detections, default=bytes.decode))
     assert tide(tmp_path / "gt.json", str(tmp_path / "detections.json"), iou_type) == expected
+
+
+@both_types
+@settings(max_examples=25, deadline=None)
+@given(**sizes)
+def test_an_example_costs_what_curing_it_alone_brings(make_federated, iou_type, **size):
+    """A kind of one error costs what that error does, and no example costs more than all of its kind can."""
+    gt, detections = make_federated(**size)
+    whole, found = tide(gt, detections, iou_type), examples(gt, detections, 3, iou_type)
+    for kind in KINDS:
+        mine = [one for one in found if one.kind == kind]
+        assert len(mine) == min(3, whole.count[kind])
+        assert [one.cost for one in mine] == sorted((one.cost for one in mine), reverse=True)
+        if whole.count[kind] == 1:
+            assert max(mine[0].cost, 0) == pytest.approx(whole.main[kind], abs=1e-9, nan_ok=True)
+        for one in mine:
+            if kind == "Miss":
+                continue
+            detection = detections[one.entry]
+            assert [one.image_id, one.category_id, one.score] == [
+                detection[name] for name in ("image_id", "category_id", "score")
+            ]
+            objects = [a for a in gt["annotations"] if a["image_id"] == one.image_id and a["area"] > 0]
+            field = {"bbox": "bbox", "segm": "segmentation"}[iou_type]
+            ious = [mask_utils.iou([detection[field]], [a[field]], [0]).item() for a in objects]
+            assert one.iou == 0 or min(abs(one.iou - iou) for iou in ious) < 1e-12
+
+
+def test_examples_by_hand():
+    detections = [JUG_1, CUP_1, box(HAT, 42, 42, 0.95)]
+    (cls,) = examples(world(), detections, 9, "bbox")
+    assert cls.kind == "Cls" and cls.cost == pytest.approx(100 * (1 - HIT) / 2)
+    assert (cls.image_id, cls.category_id, cls.object_category_id, cls.entry) == (1, HAT, CUP, 2)
+    assert cls.score == 0.95 and cls.iou == pytest.approx(28 * 28 / (1800 - 28 * 28))
+    (miss,) = examples(world(), [JUG_1, CUP_1], 9, "bbox")
+    assert (miss.kind, miss.category_id, miss.score, miss.entry) == ("Miss", CUP, None, None)
+    assert set(ERRORS) == {*KINDS, "FalsePos", "FalseNeg"}

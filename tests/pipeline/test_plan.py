@@ -98,6 +98,15 @@ def test_an_edit_runs_again_what_uses_it(planned):
     before, after = after, planned()
     assert rows(changed(before, after)) == set()
 
+    edit("fasa/report/appendix.yaml")
+    before, after = after, planned()
+    families = {name.partition("@")[0] for name in changed(before, after)}
+    assert families >= {"report", "table5", "summary"} and not families & {"train", "evaluate", "classify"}
+
+    edit("fasa/evaluation/core.cpp")
+    before, after = after, planned()
+    assert {"evaluate"} <= {name.partition("@")[0] for name in changed(before, after)}
+
     edit("fasa/params.py")
     before, after = after, planned()
     assert changed(before, after) == set()

@@ -64,7 +64,7 @@ def file_of(module: str) -> Path:
 
 
 def data_files(modules: Iterable[str]) -> list[Path]:
-    """What lies beside modules and is read by them: the tables of the report, the evaluator's compiled core."""
+    """What lies beside modules and is part of them: the report's tables, the evaluator's compiled core."""
     folders = {file_of(module).parent for module in modules}
     return [path for folder in folders for path in folder.iterdir() if path.suffix in (".yaml", ".cpp")]
 

@@ -1,5 +1,6 @@
 """``fasa report``: show the main table and say where the results lie."""
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from fasa.pipeline.project import root
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table that the stage ``report@PROFILE-main`` wrote."""
+    argparse.ArgumentParser(prog="fasa report", description="Show the main table.").parse_args(argv)
     profile = read_params(root() / "params.yaml").profiles[0]
     results = Path("results", profile)
     table = root() / results / "main" / "table.md"

@@ -60,9 +60,11 @@ def change(folder, **values):
     return before
 
 
+ENVIRONMENT = os.environ | dict(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
 def dvc(folder, *arguments):
-    environment = os.environ | dict(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    return subprocess.run(["dvc", *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run(["dvc", *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
 
 
 def outdated(folder):
@@ -71,9 +73,19 @@ def outdated(folder):
     return {stage for stage in status if not stage.startswith("tuning/")}
 
 
+def fasa(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "fasa", *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+
+
 @pytest.fixture(scope="module")
 def first(clone):
-    done = dvc(clone, "repro")
+    done = fasa(clone, "run", "--verbose")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return lock(clone)
 
@@ -163,12 +175,7 @@ def test_editing_a_row_affects_that_row_alone(clone, first):
     before = change(clone, rows=rows | dict(mask_rcnn_smote=dict(traits=["smote"], augmenter=dict(k=3))))
     assert dvc(clone, "repro", "plan").returncode == 0
     affected = outdated(clone)
-    why = subprocess.run(
-        [sys.executable, "-m", "fasa.pipeline.plan", "--why", "train@tiny-mask_rcnn_smote-0"],
-        cwd=clone,
-        capture_output=True,
-        text=True,
-    )
+    why = fasa(clone, "plan", "--why", "train@tiny-mask_rcnn_smote-0")
     (clone / "params.yaml").write_text(before)
     assert dvc(clone, "repro", "plan").returncode == 0
     assert affected == {
@@ -207,6 +214,7 @@ def test_what_reaches_no_shell(clone, first, tmp_path):
 
 
 def test_forced_run_gives_the_same_bytes(clone, first):
-    done = dvc(clone, "repro", "--force", "--no-run-cache")
+    stages = ["evaluate@tiny-mask_rcnn_fasa-0", "cluster@tiny-0", "classification@tiny_digits"]
+    done = dvc(clone, "repro", "--force", "--no-run-cache", *stages)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert lock(clone) == first

@@ -64,7 +64,7 @@ def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
     cfg.randomness = dict(seed=job.seed, deterministic=not torch.cuda.is_available())
     cfg.work_dir, cfg.experiment_name = str(work_dir), Path(work_dir).name
     classes = Classes(**cfg.classes)
-    cfg.custom_hooks = list(cfg.get("custom_hooks", []))
+    hooks = list(cfg.get("custom_hooks", []))
     for name, settings in job.traits.items():
         trait = traits.load(name)
         for module in trait.imports:
@@ -72,13 +72,14 @@ def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
         trait.apply(cfg, classes, read(trait.Settings, settings, name))
     if job.augmenter:
         adapt = held_out(cfg, "adapt") if job.adapt_every is not None else None
-        cfg.custom_hooks.append(
+        hooks.append(
             dict(type="AdaptationHook", dataloader=adapt, every=job.adapt_every or None, signal=job.signal)
         )
         if job.augmenter.get("phase"):
-            cfg.custom_hooks.append(dict(type="PhasesHook"))
+            hooks.append(dict(type="PhasesHook"))
         # What is frozen, or bypassed by scores of another kind, gets no gradient.
         cfg.find_unused_parameters = method(job.augmenter).changes_scores
+    cfg.custom_hooks = hooks
     return cfg
 
 

@@ -230,9 +230,7 @@ class Augmenter(nn.Module):
         return torch.Generator(self.drawn.device).manual_seed(seed % 2**63)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        if (
-            prefix + "iteration" in state_dict
-        ):  # an older one, trained with counts that it did not keep
+        if prefix + "iteration" in state_dict:  # an older one, trained with counts that it did not keep
             state_dict.setdefault(prefix + "counts", torch.zeros_like(self.counts))
             state_dict.setdefault(prefix + "skipped", torch.zeros_like(self.skipped))
         super()._load_from_state_dict(state_dict, prefix, *args)

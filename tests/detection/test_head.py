@@ -3,9 +3,13 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from mmdet.models.layers import ExpMomentumEMA
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
+from torch import nn
 from torch.testing import assert_close
+
+from fasa import FASA as Fasa
 
 FASA = dict(type="FASA", prob_scale=1e6, seed=3)  # every class that was seen is drawn
 
@@ -154,3 +158,19 @@ def test_nothing_is_kept_between_steps(config, batch):
     model.eval()
     model.test_step(batch)
     assert model.roi_head.bbox_head._step is None
+
+
+def test_mmdets_average_of_a_model_takes_its_buffers():
+    """Classes seen after the average began are seen in it; what was not measured leaves no NaN."""
+    model = nn.ModuleDict(dict(augmenter=Fasa(4, 3)))
+    average = ExpMomentumEMA(model, momentum=0.1, update_buffers=True)
+    average.update_parameters(model)
+    augmenter, mine = model["augmenter"], average.module["augmenter"]
+    augmenter.initialise(torch.tensor([9, 5, 2, 1]))
+    for step in range(3):
+        augmenter(torch.randn(6, 3), torch.tensor([0, 0, 1, 1, step, step]))
+        augmenter.adapt(torch.tensor([0.5, torch.nan, 0.2, 0.1]))
+        average.update_parameters(model)
+    assert all(value.isfinite().all() for value in average.buffers())
+    assert ((mine.moments.seen > 0) == (augmenter.moments.seen > 0)).all()
+    assert (mine.measured > 0).tolist() == [True, False, True, True]

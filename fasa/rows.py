@@ -23,7 +23,7 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
         UserError: a trait that does not exist, settings that it refuses, or traits that exclude each other.
     """
     scale, mine, where = params.sections[profile], params.rows[row], f"rows.{row}"
-    fragments, adapting = {}, None
+    fragments, adapting, source = {}, None, ""
     for trait in mine.traits:
         numbers, place = scale.traits.get(trait, {}), f"{profile}.traits.{trait}"
         if traits.exists(trait):
@@ -38,14 +38,14 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
         elif adapting is not None:
             raise UserError(f"params.yaml: {where}.traits: {trait} is a second augmenter; a row has one")
         else:
-            adapting = read(AugmenterTrait, numbers, place)
-    augmenter = merged(adapting.augmenter, mine.augmenter) if adapting else None
+            adapting, source = read(AugmenterTrait, numbers, place), f"{place}.augmenter"
+    augmenter = merged(adapting.augmenter, mine.augmenter) if adapting is not None else None
     if adapting is None and (mine.augmenter or mine.adapt_every is not None or mine.signal):
         raise UserError(
             f"params.yaml: {where}: augmenter, adapt_every and signal change a trait, which it has not"
         )
-    if augmenter:
-        check_augmenter(augmenter, f"{profile}.traits.{mine.traits[-1]}.augmenter", where)
+    if augmenter is not None:
+        check_augmenter(augmenter, source, where)
     changes_network = any(traits.load(name).warmup for name in fragments)
     changes_scores = augmenter is not None and method(augmenter).changes_scores
     if changes_network and changes_scores:
@@ -146,7 +146,7 @@ def check_augmenter(section: dict[str, Any], where: str, row: str = "") -> None:
     Raises:
         UserError: there is no such method, or arguments that it refuses.
     """
-    if (kind := section.get("type")) not in fasa.methods():
+    if not isinstance(kind := section.get("type"), str) or kind not in fasa.methods():
         raise UserError(f"params.yaml: {where}.type is {kind!r}; known: {', '.join(sorted(fasa.methods()))}")
     known = inspect.signature(method(section)).parameters
     given = dict(num_classes=2, width=2, map_shape=(1, 1, 1))

@@ -1,6 +1,8 @@
 """params.yaml, read as a whole: what is right passes, every mistake is one line with its dotted path."""
 
 import copy
+import os
+import random
 import re
 from pathlib import Path
 
@@ -216,3 +218,32 @@ def test_a_broken_file_gives_one_line(content, message, tmp_path):
     with pytest.raises(UserError) as info:
         read_params(path)
     assert message in str(info.value) and "\n" not in str(info.value)
+
+
+JUNK = [None, True, -1, 0, 0.5, 10**12, 1e300, NAN, INF, "", "a", "0; touch x #", "../x", [], [1], {}, {"a": 1}, [[]]]
+
+
+def places(node, path=()):
+    """The path of every value in nested plain data."""
+    parts = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in parts:
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+@pytest.mark.parametrize("case", range(int(os.environ.get("FASA_FUZZ", 40))))
+def test_a_value_of_any_kind_in_any_place_passes_or_gives_one_line(case, tmp_path):
+    """FASA_FUZZ=5000 looks for minutes."""
+    rng, params = random.Random(case), copy.deepcopy(COMMITTED)
+    *parents, leaf = rng.choice(list(places(params)))
+    node = params
+    for parent in parents:
+        node = node[parent]
+    if rng.random() < 0.2:
+        del node[leaf]
+    else:
+        node[leaf] = rng.choice(JUNK)
+    try:
+        check(tmp_path, params)
+    except UserError as error:
+        assert "\n" not in str(error) and len(str(error)) < 2000

@@ -36,7 +36,8 @@ def detect_part(job: Job, checkpoint: Path, part: str, results: Path | None = No
     cfg = training_config(job, job.train, Path("unused"))  # what traits change of a model stands there
     dataloader = held_out(cfg, part)
     kinds = source(job.data).iou_types
-    matchers = {kind: Matcher(read_ground_truth(dataloader.dataset.ann_file, kind)) for kind in kinds}
+    annotations = Path(job.data, "annotations", f"{part}.json")
+    matchers = {kind: Matcher(read_ground_truth(annotations, kind)) for kind in kinds}
     first_of, masks = matchers[kinds[0]], "segm" in kinds
     sizes = dict(zip(first_of.gt.image_ids.tolist(), first_of.gt.sizes.tolist(), strict=True))
     best = {kind: [] for kind in kinds}

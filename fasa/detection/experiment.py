@@ -2,6 +2,7 @@
 
 import copy
 from importlib import import_module
+from os.path import relpath
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,8 +100,9 @@ def schedulers(schedule: Schedule) -> list[dict]:
 
 def part_of(data: str, part: str) -> dict:
     """Where a part's annotations and images are, as an mmdet data set takes it."""
-    annotations = Path(data, "annotations", f"{part}.json")
-    return dict(data_root="", data_prefix=dict(img=source(data).images), ann_file=str(annotations))
+    images = source(data).images
+    prefix = images if Path(images).is_absolute() and not Path(data).is_absolute() else relpath(images, data)
+    return dict(data_root=data, data_prefix=dict(img=prefix), ann_file=f"annotations/{part}.json")
 
 
 def held_out(cfg: Config, part: str) -> dict:

@@ -105,6 +105,8 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
     for scaled in params.tuning.prob_scale:
         for seed in params.tuning.seeds:
             job = compose(params, profile, row, seed)
+            if job.augmenter is None:
+                raise UserError(f"params.yaml: tuning.row: {row} has no augmenter, so no prob_scale")
             job = msgspec.structs.replace(job, augmenter=job.augmenter | dict(prob_scale=scaled))
             yield of_job(f"candidate@{profile}-{scaled:g}-{seed}", "candidate", job, prob_scale=f"{scaled:g}")
     tried = dict(prob_scale=[f"{one:g}" for one in params.tuning.prob_scale], seeds=params.tuning.seeds)

@@ -48,6 +48,7 @@ COMPARED = {
     "fixed": None,
     "tide": {"tidecv", "fasa TIDE as tidecv"},
 }  # None: whoever measures it
+SLOW = ["lvis", "lvis-fixed", "faster-coco-eval", "tidecv", "fasa AP_Old by NumPy"]  # or too large
 TOLERANCE = 1e-9  # of an AP in percent
 
 
@@ -99,7 +100,7 @@ def commands(folder: Path, iou_type: str, skip: list[str]) -> dict[str, list[str
         name: [str(HERE / "contenders.py"), name, gt, dt, iou_type] for name in OTHERS if name not in skip
     }
     fasa = ["-m", "fasa.evaluation", "--gt", gt, "--dt", dt, "--iou", iou_type]
-    ours = {name: [*fasa, *options, "--out"] for name, options in OURS.items()}
+    ours = {name: [*fasa, *options, "--out"] for name, options in OURS.items() if name not in skip}
     return {name: [sys.executable, *command] for name, command in (others | ours).items()}
 
 
@@ -240,18 +241,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--iou", nargs="+", choices=["bbox", "segm"], default=["bbox", "segm"])
     parser.add_argument("--rounds", type=int, default=3, help="runs of each contender (default: 3)")
-    parser.add_argument("--skip", nargs="*", choices=OTHERS, help="evaluators to leave out (default: none)")
+    parser.add_argument(
+        "--skip", nargs="*", choices=[*OTHERS, *OURS], help="evaluators to leave out (default: none)"
+    )
     parser.add_argument(
         "--full",
         action="store_true",
-        help=f"{FULL:,} images, and by default --skip lvis lvis-fixed faster-coco-eval tidecv, "
-        "which need over 20 GiB there or many minutes",
+        help=f"{FULL:,} images, without those that would need over 20 GiB or many minutes",
     )
     args = parser.parse_args()
     if args.full:
         args.images = FULL
     if args.skip is None:
-        args.skip = ["lvis", "lvis-fixed", "faster-coco-eval", "tidecv"] if args.full else []
+        args.skip = SLOW if args.full else []
     return args
 
 

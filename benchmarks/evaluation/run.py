@@ -59,6 +59,7 @@ class Outcome(NamedTuple):
     gib: float  # peak resident set
     numbers: dict  # by protocol: {"old": {"AP": ...}, "tide": {...}}
     failure: str = ""  # one line
+    processor: float = 0.0  # seconds on all cores: what a busy machine disturbs less
 
 
 def main() -> int:
@@ -107,8 +108,10 @@ def commands(folder: Path, iou_type: str, skip: list[str]) -> dict[str, list[str
 def middle(outcomes: list[Outcome]) -> Outcome:
     """The medians of several runs of one contender; the failure if one failed."""
     failed = [outcome for outcome in outcomes if outcome.failure]
-    medians = (median(outcome[i] for outcome in outcomes) for i in range(2))
-    return failed[0] if failed else Outcome(*medians, outcomes[-1].numbers)
+    seconds, gib, processor = (
+        median(each) for each in zip(*((o[0], o[1], o.processor) for o in outcomes), strict=True)
+    )
+    return failed[0] if failed else Outcome(seconds, gib, outcomes[-1].numbers, processor=processor)
 
 
 def aims(outcomes: dict[tuple[str, str], Outcome]) -> list[str]:
@@ -122,6 +125,7 @@ def aims(outcomes: dict[tuple[str, str], Outcome]) -> list[str]:
                 continue
             for what, ratio, limit in (
                 ("time", ours.seconds / peer.seconds, most),
+                ("processor time", ours.processor / (peer.processor or math.nan), most),
                 ("memory", ours.gib / peer.gib, 1.0),
             ):
                 met = "met" if ratio <= limit else "**missed**"
@@ -144,7 +148,8 @@ def run(command: list[str], iou_type: str, name: str = "") -> Outcome:
         measured = seconds, usage.ru_maxrss / 2**20
         if process.returncode == 0 and out.is_file():
             found = json.loads(out.read_text(), parse_constant=lambda _: None)  # NaN: not measured
-            return Outcome(*measured, found[iou_type])
+            processor = usage.ru_utime + usage.ru_stime
+            return Outcome(*measured, found[iou_type], processor=processor)
         log.seek(0)
         said = [line.strip() for line in log if line.strip()]
         signal = f"killed by signal {-process.returncode}" if process.returncode < 0 else ""
@@ -153,7 +158,10 @@ def run(command: list[str], iou_type: str, name: str = "") -> Outcome:
 
 def table(outcomes: dict[tuple[str, str], Outcome]) -> str:
     """All outcomes in Markdown."""
-    rows = ["| | contender | wall | faster | peak memory | memory | AP, or dAP of TIDE |", "|" + "---|" * 7]
+    rows = [
+        "| | contender | wall | faster | processor | peak memory | memory | AP, or dAP of TIDE |",
+        "|" + "---|" * 8,
+    ]
     for (iou_type, name), outcome in outcomes.items():
         base = outcomes.get((iou_type, BASELINE))
         ratios = ["", ""]
@@ -164,6 +172,7 @@ def table(outcomes: dict[tuple[str, str], Outcome]) -> str:
             OTHERS.get(name, name),
             f"{outcome.seconds:.1f} s",
             ratios[0],
+            f"{outcome.processor:.1f} s",
             f"{outcome.gib:.2f} GiB",
             ratios[1],
             f"**failed**: {outcome.failure}" if outcome.failure else numbers(outcome),

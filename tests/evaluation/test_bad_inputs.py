@@ -260,6 +260,7 @@ TEXTS = [
     (lambda text: text.replace(b"0.9", b"1e999"), "Number out of range"),
     (lambda text: text + text, "not JSON, or cut short"),
     (lambda text: b"\x00" * 99, "not JSON, or cut short"),
+    (lambda text: text.replace(b"0.9", b"NaN").replace(b'"image_id"', b'"\\ud800"', 1), "not Unicode"),
     (lambda text: b"{}", "Expected `array`, got `object`"),
     (lambda text: b"[1]", "[0]: Expected `object`, got `int`"),
     (lambda text: b"null", "Expected `array`, got `null`"),

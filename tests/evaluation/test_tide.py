@@ -466,7 +466,7 @@ def test_an_example_costs_what_curing_it_alone_brings(make_federated, iou_type, 
         mine = [one for one in found if one.kind == kind]
         assert len(mine) == min(3, whole.count[kind])
         assert [one.cost for one in mine] == sorted((one.cost for one in mine), reverse=True)
-        if whole.count[kind] == 1:
+        if whole.count[kind] == 1 and whole.ap50 == whole.ap50:
             assert max(mine[0].cost, 0) == pytest.approx(whole.main[kind], abs=1e-9, nan_ok=True)
         for one in mine:
             if kind == "Miss":

@@ -17,7 +17,7 @@ from fasa.evaluation.inputs import (
 from fasa.evaluation.instruments import instruments
 from fasa.evaluation.matches import Matcher, Matches, match
 from fasa.evaluation.protocols import FIXED, OLD, POOL, PROTOCOLS, Protocol
-from fasa.evaluation.tide import ERRORS, Example, examples, tide
+from fasa.evaluation.tide import ERRORS, Example, by_class, examples, tide
 
 __all__ = [
     "ERRORS",
@@ -35,6 +35,7 @@ __all__ = [
     "Result",
     "Spread",
     "bootstrap",
+    "by_class",
     "evaluate",
     "examples",
     "instruments",

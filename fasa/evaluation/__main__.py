@@ -21,15 +21,18 @@ from pathlib import Path
 
 from fasa.errors import UserError
 from fasa.evaluation.bootstrap import bootstrap, paired_bootstrap
-from fasa.evaluation.inputs import SHAPE_FIELD, read_detections, read_ground_truth
+from fasa.evaluation.inputs import SHAPE_FIELD, Detections, GroundTruth, read_detections, read_ground_truth
 from fasa.evaluation.instruments import Measured, measure
 from fasa.evaluation.matches import match
 from fasa.evaluation.protocols import OLD, PROTOCOLS
 from fasa.evaluation.reading import called
-from fasa.evaluation.tide import ERRORS, examples
+from fasa.evaluation.tide import ERRORS, by_class, examples
 from fasa.files import readable_errors, replacing
 
 RESAMPLES = 1000
+SHORT = dict(  # heads of columns, for a terminal
+    category_id="class", object_category_id="of", image_id="image", share_not_better="p", frequency=""
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         help="say where AP50 was lost; stock: as tidecv would, for comparison with published numbers",
     )
     add("--examples", type=count, metavar="N", help="list the N costliest errors of each of TIDE's kinds")
-    add("--classes", action="store_true", help="list AP of each class, by the first protocol")
+    add("--classes", action="store_true", help="list AP of each class, by the first protocol, and its errors")
     add(
         "--bootstrap",
         nargs="?",
@@ -126,14 +129,7 @@ def run(args: argparse.Namespace) -> None:
                 for name, result in found.results.items()
             }
         if args.classes:
-            result = next(iter(found.results.values()))
-            measured[kind]["classes"] = [
-                dict(category_id=category, category=name, frequency=group, AP=ap)
-                for category, name, group, ap in zip(
-                    *(gt.category_ids.tolist(), gt.names, gt.frequency.tolist(), result.per_class.tolist()),
-                    strict=True,
-                )
-            ]
+            measured[kind]["classes"] = classes(gt, dt, found, kind)
         if args.examples:
             measured[kind]["examples"] = [one._asdict() for one in examples(gt, dt, args.examples, kind)]
         _say(f"{kind}: {time.perf_counter() - start:.1f} s")
@@ -148,6 +144,18 @@ def records(found: Measured) -> dict:
     if found.tide:
         numbers["tide"] = found.tide.main | found.tide.special
     return numbers
+
+
+def classes(gt: GroundTruth, dt: Detections, found: Measured, kind: str) -> list[dict]:
+    """A record for each class: AP by the first protocol, and how many errors of each of TIDE's kinds."""
+    columns = dict(
+        category_id=gt.category_ids.tolist(),
+        category=gt.names,
+        frequency=gt.frequency.tolist(),
+        AP=next(iter(found.results.values())).per_class.tolist(),
+    )
+    columns |= {name: count.tolist() for name, count in by_class(gt, dt, kind).items()}
+    return [dict(zip(columns, record, strict=True)) for record in zip(*columns.values(), strict=True)]
 
 
 def tables(measured: dict) -> Iterator[tuple[str, list[str], list[list]]]:
@@ -177,7 +185,13 @@ def text(measured: dict) -> str:
 
 
 def _aligned(head: list[str], rows: list[list]) -> str:
-    short = {"category_id": "class", "object_category_id": "of", "image_id": "image", "share_not_better": "p"}
+    short = {
+        "category_id": "class",
+        "object_category_id": "of",
+        "image_id": "image",
+        "share_not_better": "p",
+        "frequency": "",
+    }
     cells = [[short.get(name, name) for name in head], *([_shown(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     number = [any(isinstance(row[c], int | float) for row in rows) for c in range(len(head))]

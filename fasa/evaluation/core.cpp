@@ -2,13 +2,15 @@
 //
 // Plain functions on arrays, called through ctypes by native.py, which owns all memory and checks all types.
 // They hold no state and no lock, so Python may run several at a time. Nothing here judges an input: what is
-// not plain JSON is handed back to the reader that says what is wrong.
+// not plain JSON is handed back to the reader that says what is wrong. Whatever needs memory says if there is
+// none.
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <vector>
 
 #if defined(_WIN32)
@@ -18,6 +20,8 @@
 #endif
 
 namespace {
+
+constexpr std::int64_t NO_MEMORY = -2;
 
 using std::int32_t;
 using std::int64_t;
@@ -32,7 +36,9 @@ struct Plain {  // letters of a string that stand for themselves
     constexpr Plain() {
         for (int i = 32; i < 127; ++i) letter[i] = i != '"' && i != '\\';
     }
-    constexpr bool operator[](unsigned char i) const { return letter[i]; }
+    constexpr bool operator[](unsigned char i) const {
+        return letter[i];
+    }
 };
 constexpr Plain plain;
 
@@ -52,11 +58,11 @@ struct Reader {
         space();
         return at < end && *at == wanted;
     }
-    bool whole(int64_t &value) {
+    bool whole(int64_t& value) {
         space();
         const bool negative = at < end && *at == '-';
         if (negative) ++at;
-        const char *first = at;
+        const char* first = at;
         value = 0;
         while (at < end && *at >= '0' && *at <= '9') {
             if (at - first == 18) return false;
@@ -68,15 +74,15 @@ struct Reader {
         return true;
     }
     bool digits() {
-        const char *first = at;
+        const char* first = at;
         while (at < end && *at >= '0' && *at <= '9') ++at;
         return at > first;
     }
-    bool number(double &value) {  // JSON's grammar, which is stricter than from_chars
+    bool number(double& value) {  // JSON's grammar, which is stricter than from_chars
         space();
-        const char *first = at;
+        const char* first = at;
         if (at < end && *at == '-') ++at;
-        const char *leading = at;
+        const char* leading = at;
         if (!digits() || (at - leading > 1 && *leading == '0')) return false;
         if (at < end && *at == '.' && (++at, !digits())) return false;
         if (at < end && (*at == 'e' || *at == 'E')) {
@@ -87,7 +93,7 @@ struct Reader {
         const auto done = std::from_chars(first, at, value);
         return done.ec == std::errc() && done.ptr == at;
     }
-    bool key(const char *&name, int64_t &length) {  // a plain string
+    bool key(const char*& name, int64_t& length) {  // a plain string
         if (!take('"')) return false;
         name = at;
         while (at < end && *at != '"') {
@@ -99,11 +105,11 @@ struct Reader {
         length = at++ - name;
         return take(':');
     }
-    bool text(char *out, int64_t &length) {  // out may be null; at most as many bytes as it has here
+    bool text(char* out, int64_t& length) {  // out may be null; at most as many bytes as it has here
         if (!take('"')) return false;
         length = 0;
         for (;;) {
-            const char *first = at;
+            const char* first = at;
             while (at < end && plain[static_cast<unsigned char>(*at)]) ++at;
             if (out) std::memcpy(out + length, first, at - first);
             length += at - first;
@@ -115,7 +121,7 @@ struct Reader {
             ++at;
         }
     }
-    bool word(const char *wanted) {
+    bool word(const char* wanted) {
         const auto length = static_cast<int64_t>(std::strlen(wanted));
         if (end - at < length || std::memcmp(at, wanted, length) != 0) return false;
         at += length;
@@ -126,12 +132,16 @@ struct Reader {
         if (at >= end || depth > 32) return false;
         int64_t length;
         double value;
-        const char *name;
+        const char* name;
         switch (*at) {
-            case '"': return text(nullptr, length);
-            case 't': return word("true");
-            case 'f': return word("false");
-            case 'n': return word("null");
+            case '"':
+                return text(nullptr, length);
+            case 't':
+                return word("true");
+            case 'f':
+                return word("false");
+            case 'n':
+                return word("null");
             case '[':
                 ++at;
                 if (take(']')) return true;
@@ -146,34 +156,35 @@ struct Reader {
                     if (!key(name, length) || !skip(depth + 1)) return false;
                 } while (take(','));
                 return take('}');
-            default: return number(value);
+            default:
+                return number(value);
         }
     }
 };
 
-bool is(const char *name, int64_t length, const char *wanted) {
+bool is(const char* name, int64_t length, const char* wanted) {
     return length == static_cast<int64_t>(std::strlen(wanted)) && std::memcmp(name, wanted, length) == 0;
 }
 
 enum Field { IMAGE = 1, CATEGORY = 2, VALUE = 4, SHAPE = 8, ALL = 15, EXTRA = 16 };
 
-bool box(Reader &json, double *out) {
+bool box(Reader& json, double* out) {
     if (!json.take('[')) return false;
     for (int i = 0; i < 4; ++i)
         if ((i && !json.take(',')) || !json.number(out[i])) return false;
     return json.take(']');
 }
 
-bool rle(Reader &json, int64_t *size, char *counts, int64_t &length) {
+bool rle(Reader& json, int64_t* size, char* counts, int64_t& length) {
     int seen = 0;
     if (!json.take('{')) return false;
     do {
-        const char *name;
+        const char* name;
         int64_t letters;
         if (!json.key(name, letters)) return false;
         if (is(name, letters, "size")) {
-            if (seen & 1 || !json.take('[') || !json.whole(size[0]) || !json.take(',') || !json.whole(size[1]) ||
-                !json.take(']'))
+            if (seen & 1 || !json.take('[') || !json.whole(size[0]) || !json.take(',') ||
+                !json.whole(size[1]) || !json.take(']'))
                 return false;
             seen |= 1;
         } else if (is(name, letters, "counts")) {
@@ -189,7 +200,7 @@ bool rle(Reader &json, int64_t *size, char *counts, int64_t &length) {
 // ---------------------------------------------------------------- run lengths
 
 // The pixels of all runs of a mask and of its object; -1 for a total if it is none, as run_sums says.
-void sums(const uint8_t *byte, int64_t length, int64_t &total, int64_t &area) {
+void sums(const uint8_t* byte, int64_t length, int64_t& total, int64_t& area) {
     int64_t last = 0, before = 0, number = 0, r = 0;
     int shift = 0;
     total = area = 0;
@@ -212,13 +223,14 @@ void sums(const uint8_t *byte, int64_t length, int64_t &total, int64_t &area) {
     if (shift) total = -1;
 }
 
-// The pixels of a mask that fills its image, as intervals [begin, end) down the columns, and a box around them.
+// The pixels of a mask that fills its image, as intervals [begin, end) down the columns, and a box around
+// them.
 struct Pixels {
     std::vector<uint32_t> edges;  // begin, end, begin, end, ... of runs that are not empty
     int64_t area = 0;
     uint32_t left = 0, right = 0, top = 0, bottom = 0;  // of the box, all inside
 
-    void read(const uint8_t *byte, int64_t length, uint32_t height) {
+    void read(const uint8_t* byte, int64_t length, uint32_t height) {
         if (static_cast<int64_t>(edges.size()) < length + 2) edges.resize(length + 2);
         uint32_t *edge = edges.data(), *const first = edge;
         int64_t last = 0, before = 0, number = 0;  // the last two runs
@@ -268,21 +280,24 @@ struct Pixels {
     int64_t n = 0;  // edges
 };
 
-double overlap(const Pixels &a, const Pixels &b) {
-    if (!a.n || !b.n || a.right < b.left || b.right < a.left || a.bottom < b.top || b.bottom < a.top) return 0;
+double overlap(const Pixels& a, const Pixels& b) {
+    if (!a.n || !b.n || a.right < b.left || b.right < a.left || a.bottom < b.top || b.bottom < a.top)
+        return 0;
     int64_t shared = 0;
     const uint32_t *i = a.edges.data(), *j = b.edges.data(), *const a_end = i + a.n, *const b_end = j + b.n;
     while (i < a_end && j < b_end) {
         const uint32_t low = std::max(i[0], j[0]), high = std::min(i[1], j[1]);
         if (low < high) shared += high - low;
-        if (i[1] < j[1]) i += 2;
-        else j += 2;
+        if (i[1] < j[1])
+            i += 2;
+        else
+            j += 2;
     }
     if (shared == 0) return 0;
     return static_cast<double>(shared) / static_cast<double>(a.area + b.area - shared);
 }
 
-double overlap(const double *a, const double *b) {  // box_iou, operation by operation
+double overlap(const double* a, const double* b) {  // box_iou, operation by operation
     const double width = std::min(a[0] + a[2], b[0] + b[2]) - std::max(a[0], b[0]);
     const double height = std::min(a[1] + a[3], b[1] + b[3]) - std::max(a[1], b[1]);
     if (!(width > 0) || !(height > 0)) return 0;
@@ -294,16 +309,15 @@ double overlap(const double *a, const double *b) {  // box_iou, operation by ope
 
 }  // namespace
 
-
-// Entries of a list: of a part that ends where the next begins, or of the last, which ends before the bracket.
-// Returns how many there are, or -1 if anything is not plain; then another reader says what.
+// Entries of a list: of a part that ends where the next begins, or of the last, which ends before the
+// bracket. Returns how many there are, or -1 if anything is not plain; then another reader says what.
 template <class Entry>
 static int64_t entries(Reader json, bool last, int64_t capacity, Entry entry) {
     for (int64_t n = 0;;) {
         if (n >= capacity || !json.take('{')) return -1;
         int seen = 0;
         do {
-            const char *name;
+            const char* name;
             int64_t letters;
             int field = 0;
             if (!json.key(name, letters) || !entry(json, n, name, letters, field) || seen & field) return -1;
@@ -318,10 +332,11 @@ static int64_t entries(Reader json, bool last, int64_t capacity, Entry entry) {
     }
 }
 
-EXPORT int64_t fasa_results(const char *text, int64_t size, int64_t last, int64_t capacity, int64_t masks, int64_t *image, int64_t *category, double *score, double *boxes,
-                            int64_t *sizes, int64_t *start, int64_t *length, char *blob) {
+EXPORT int64_t fasa_results(const char* text, int64_t size, int64_t last, int64_t capacity, int64_t masks,
+                            int64_t* image, int64_t* category, double* score, double* boxes, int64_t* sizes,
+                            int64_t* start, int64_t* length, char* blob) {
     int64_t written = 0;
-    const auto entry = [&](Reader &json, int64_t n, const char *name, int64_t letters, int &field) {
+    const auto entry = [&](Reader& json, int64_t n, const char* name, int64_t letters, int& field) {
         if (is(name, letters, "image_id")) return field = IMAGE, json.whole(image[n]);
         if (is(name, letters, "category_id")) return field = CATEGORY, json.whole(category[n]);
         if (is(name, letters, "score")) return field = VALUE, json.number(score[n]);
@@ -339,10 +354,11 @@ EXPORT int64_t fasa_results(const char *text, int64_t size, int64_t last, int64_
 }
 
 // The same of annotations; of masks, outlines alone. totals: how many numbers and outlines there are.
-EXPORT int64_t fasa_objects(const char *text, int64_t size, int64_t last, int64_t capacity, int64_t masks, int64_t *image, int64_t *category, double *area, uint8_t *ignore,
-                            double *boxes, int64_t *parts, int64_t *length, double *points, int64_t *totals) {
+EXPORT int64_t fasa_objects(const char* text, int64_t size, int64_t last, int64_t capacity, int64_t masks,
+                            int64_t* image, int64_t* category, double* area, uint8_t* ignore, double* boxes,
+                            int64_t* parts, int64_t* length, double* points, int64_t* totals) {
     int64_t n_points = 0, n_parts = 0;
-    const auto outlines = [&](Reader &json, int64_t n) {
+    const auto outlines = [&](Reader& json, int64_t n) {
         if (!json.take('[')) return false;
         parts[n] = n_parts;
         do {
@@ -357,14 +373,15 @@ EXPORT int64_t fasa_objects(const char *text, int64_t size, int64_t last, int64_
         parts[n] = n_parts - parts[n];
         return json.take(']');
     };
-    const auto entry = [&](Reader &json, int64_t n, const char *name, int64_t letters, int &field) {
+    const auto entry = [&](Reader& json, int64_t n, const char* name, int64_t letters, int& field) {
         if (is(name, letters, "image_id")) return field = IMAGE, json.whole(image[n]);
         if (is(name, letters, "category_id")) return field = CATEGORY, json.whole(category[n]);
         if (is(name, letters, "area")) return field = VALUE, json.number(area[n]);
         if (!masks && is(name, letters, "bbox")) return field = SHAPE, box(json, boxes + 4 * n);
         if (masks && is(name, letters, "segmentation")) return field = SHAPE, outlines(json, n);
         int64_t value;
-        if (is(name, letters, "ignore")) return field = EXTRA, json.whole(value) && (ignore[n] = value != 0, true);
+        if (is(name, letters, "ignore"))
+            return field = EXTRA, json.whole(value) && (ignore[n] = value != 0, true);
         return json.skip();
     };
     const int64_t n = entries(Reader{text, text + size}, last, capacity, entry);
@@ -374,14 +391,14 @@ EXPORT int64_t fasa_objects(const char *text, int64_t size, int64_t last, int64_
 }
 
 // Where the value of a member of the whole file begins and ends; 0 if it is not there once. Judges no JSON.
-EXPORT int64_t fasa_member(const char *text, int64_t size, const char *wanted, int64_t *span) {
+EXPORT int64_t fasa_member(const char* text, int64_t size, const char* wanted, int64_t* span) {
     int64_t depth = 0, found = 0;
-    const char *end = text + size;
+    const char* end = text + size;
     bool inside = false;
-    for (const char *at = text; at < end; ++at) {
+    for (const char* at = text; at < end; ++at) {
         switch (*at) {
             case '"': {
-                const char *first = ++at;
+                const char* first = ++at;
                 while (at < end && *at != '"') at += *at == '\\' ? 2 : 1;
                 if (at >= end) return 0;
                 if (depth != 1 || !is(first, at - first, wanted)) break;
@@ -395,7 +412,9 @@ EXPORT int64_t fasa_member(const char *text, int64_t size, const char *wanted, i
                 break;
             }
             case '[':
-            case '{': ++depth; break;
+            case '{':
+                ++depth;
+                break;
             case ']':
             case '}':
                 --depth;
@@ -404,29 +423,34 @@ EXPORT int64_t fasa_member(const char *text, int64_t size, const char *wanted, i
                     inside = false;
                 }
                 break;
-            default: break;
+            default:
+                break;
         }
     }
     return found == 1 && !inside && depth == 0;
 }
 
 // run_sums
-EXPORT void fasa_run_sums(const uint8_t *data, const int64_t *start, const int64_t *length, int64_t n, int64_t *total,
-                          int64_t *area) {
+EXPORT int64_t fasa_run_sums(const uint8_t* data, const int64_t* start, const int64_t* length, int64_t n,
+                             int64_t* total, int64_t* area) {
     for (int64_t i = 0; i < n; ++i) sums(data + start[i], length[i], total[i], area[i]);
+    return 0;
 }
 
 // IoU of each of n detections with objects first[i], first[i] + 1, ... of `which`; (P,) one after the other.
-EXPORT void fasa_box_overlaps(int64_t n, const int64_t *first, const int64_t *found, const int64_t *which,
-                              const double *mine, const double *theirs, double *iou) {
+EXPORT int64_t fasa_box_overlaps(int64_t n, const int64_t* first, const int64_t* found, const int64_t* which,
+                                 const double* mine, const double* theirs, double* iou) {
     for (int64_t i = 0; i < n; ++i)
-        for (int64_t j = first[i]; j < first[i] + found[i]; ++j) *iou++ = overlap(mine + 4 * i, theirs + 4 * which[j]);
+        for (int64_t j = first[i]; j < first[i] + found[i]; ++j)
+            *iou++ = overlap(mine + 4 * i, theirs + 4 * which[j]);
+    return 0;
 }
 
-EXPORT void fasa_mask_overlaps(int64_t n, const int64_t *first, const int64_t *found, const int64_t *which,
-                               const int64_t *height, const uint8_t *data, const int64_t *start,
-                               const int64_t *length, const uint8_t *object_data, const int64_t *object_start,
-                               const int64_t *object_length, double *iou) {
+EXPORT int64_t fasa_mask_overlaps(int64_t n, const int64_t* first, const int64_t* found, const int64_t* which,
+                                  const int64_t* height, const uint8_t* data, const int64_t* start,
+                                  const int64_t* length, const uint8_t* object_data,
+                                  const int64_t* object_start, const int64_t* object_length,
+                                  double* iou) try {
     std::vector<Pixels> objects;
     Pixels mine;
     int64_t held = -1, held_n = -1;  // the objects decoded last: those of an image serve many detections
@@ -444,11 +468,15 @@ EXPORT void fasa_mask_overlaps(int64_t n, const int64_t *first, const int64_t *f
         mine.read(data + start[i], length[i], height[i]);
         for (int64_t j = 0; j < found[i]; ++j) *iou++ = overlap(mine, objects[j]);
     }
+    return 0;
+} catch (const std::bad_alloc&) {
+    return NO_MEMORY;
 }
 
 // greedy for every area range: detections by cell, best first; bits of `hit` and `void` are thresholds.
-EXPORT void fasa_match(int64_t n, const int64_t *first, const int64_t *found, const double *iou, const uint8_t *ignored, int64_t areas, int64_t n_thresholds, const double *least,
-                       uint16_t *hit, uint16_t *vain) {
+EXPORT int64_t fasa_match(int64_t n, const int64_t* first, const int64_t* found, const double* iou,
+                          const uint8_t* ignored, int64_t areas, int64_t n_thresholds, const double* least,
+                          uint16_t* hit, uint16_t* vain) try {
     std::vector<uint16_t> taken;
     std::vector<int64_t> near;
     int64_t held = -1, held_n = -1;
@@ -484,15 +512,18 @@ EXPORT void fasa_match(int64_t n, const int64_t *first, const int64_t *found, co
         }
         iou += found[i];
     }
+    return 0;
+} catch (const std::bad_alloc&) {
+    return NO_MEMORY;
 }
 
 // ordered and places: by group, best score first, of equals by `tie`, which may be null, then as they come.
-EXPORT void fasa_order(int64_t n, int64_t n_groups, const int32_t *group, const double *score, const int64_t *tie,
-                       int64_t *order, int32_t *place) {
+EXPORT int64_t fasa_order(int64_t n, int64_t n_groups, const int32_t* group, const double* score,
+                          const int64_t* tie, int64_t* order, int32_t* place) try {
     struct Item {
         double score;
         int64_t tie, index;
-        bool operator<(const Item &other) const {
+        bool operator<(const Item& other) const {
             if (score != other.score) return score > other.score;
             return tie != other.tie ? tie < other.tie : index < other.index;
         }
@@ -510,13 +541,16 @@ EXPORT void fasa_order(int64_t n, int64_t n_groups, const int32_t *group, const 
             if (place) place[items[i].index] = static_cast<int32_t>(i - first);
         }
     }
+    return 0;
+} catch (const std::bad_alloc&) {
+    return NO_MEMORY;
 }
 
-// drawn: masks of n objects, of all outlines of each together; -1 if they take more than `capacity` bytes.
-// As pycocotools draws: five steps a pixel along each edge, of which those that cross a column's middle count,
-// at the row whose middle is not above.
-EXPORT int64_t fasa_draw(int64_t n, const int64_t *parts, const int64_t *length, const double *points,
-                         const int64_t *sizes, int64_t capacity, char *out, int64_t *out_length) {
+// drawn: masks of n objects, of all outlines of each together; how many bytes they are, -1 if they take more
+// than `capacity` bytes. As pycocotools draws: five steps a pixel along each edge, of which those that cross
+// a column's middle count, at the row whose middle is not above.
+EXPORT int64_t fasa_draw(int64_t n, const int64_t* parts, const int64_t* length, const double* points,
+                         const int64_t* sizes, int64_t capacity, char* out, int64_t* out_length) try {
     const double scale = 5;
     std::vector<int> x, y;
     std::vector<uint32_t> crossing, edges, joined;
@@ -569,11 +603,13 @@ EXPORT int64_t fasa_draw(int64_t n, const int64_t *parts, const int64_t *length,
             joined.clear();  // all intervals by where they begin, those that touch as one
             for (std::size_t a = 0, b = 0; a < edges.size() || b < crossing.size();) {
                 const bool mine = b >= crossing.size() || (a < edges.size() && edges[a] <= crossing[b]);
-                const uint32_t *next = mine ? &edges[a] : &crossing[b];
+                const uint32_t* next = mine ? &edges[a] : &crossing[b];
                 (mine ? a : b) += 2;
                 if (next[0] == next[1]) continue;
-                if (!joined.empty() && next[0] <= joined.back()) joined.back() = std::max(joined.back(), next[1]);
-                else joined.insert(joined.end(), next, next + 2);
+                if (!joined.empty() && next[0] <= joined.back())
+                    joined.back() = std::max(joined.back(), next[1]);
+                else
+                    joined.insert(joined.end(), next, next + 2);
             }
             edges.swap(joined);
         }
@@ -600,20 +636,25 @@ EXPORT int64_t fasa_draw(int64_t n, const int64_t *parts, const int64_t *length,
         if (written > capacity) return -1;
     }
     return written;
+} catch (const std::bad_alloc&) {
+    return NO_MEMORY;
 }
 
-// weighted_precision: AP under each of n_weightings rows of `weights`, at each threshold; detections by class.
-EXPORT void fasa_weighted(int64_t n_weightings, int64_t n_images, const double *weights, int64_t n_classes,
-                          const int64_t *bounds, const int32_t *image, const uint16_t *matched,
-                          const uint16_t *ignored, const int64_t *object_bounds, const int32_t *object_image,
-                          int64_t n_thresholds, const double *recalls, int64_t n_recalls, double *ap) {
+// weighted_precision: AP under each of n_weightings rows of `weights`, at each threshold; detections by
+// class.
+EXPORT int64_t fasa_weighted(int64_t n_weightings, int64_t n_images, const double* weights, int64_t n_classes,
+                             const int64_t* bounds, const int32_t* image, const uint16_t* matched,
+                             const uint16_t* ignored, const int64_t* object_bounds,
+                             const int32_t* object_image, int64_t n_thresholds, const double* recalls,
+                             int64_t n_recalls, double* ap) try {
     const double eps = std::nextafter(1.0, 2.0) - 1.0;
     std::vector<std::vector<double>> found(n_thresholds), precision(n_thresholds);
     std::vector<double> tp(n_thresholds), extra(n_thresholds);
     for (int64_t b = 0; b < n_weightings; ++b, weights += n_images) {
         for (int64_t k = 0; k < n_classes; ++k, ap += n_thresholds) {
             double n_objects = 0, usual = 0;
-            for (int64_t o = object_bounds[k]; o < object_bounds[k + 1]; ++o) n_objects += weights[object_image[o]];
+            for (int64_t o = object_bounds[k]; o < object_bounds[k + 1]; ++o)
+                n_objects += weights[object_image[o]];
             if (n_objects == 0) {
                 std::fill(ap, ap + n_thresholds, std::nan(""));
                 continue;
@@ -636,8 +677,9 @@ EXPORT void fasa_weighted(int64_t n_weightings, int64_t n_images, const double *
                 }
             }
             for (int64_t t = 0; t < n_thresholds; ++t) {
-                auto &highest = precision[t];
-                for (std::size_t i = highest.size(); i-- > 1;) highest[i - 1] = std::max(highest[i - 1], highest[i]);
+                auto& highest = precision[t];
+                for (std::size_t i = highest.size(); i-- > 1;)
+                    highest[i - 1] = std::max(highest[i - 1], highest[i]);
                 double sum = 0;
                 int64_t reached = 0;
                 for (std::size_t i = 0; i < highest.size(); ++i) {
@@ -649,4 +691,7 @@ EXPORT void fasa_weighted(int64_t n_weightings, int64_t n_images, const double *
             }
         }
     }
+    return 0;
+} catch (const std::bad_alloc&) {
+    return NO_MEMORY;
 }

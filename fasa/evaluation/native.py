@@ -18,17 +18,20 @@ THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 
 class Core:
     """Functions of core.cpp, by their names there less ``fasa_``; other threads run meanwhile."""
 
-    RETURNS = dict.fromkeys(("results", "objects", "member", "draw"), ctypes.c_int64)
+    NO_MEMORY = -2
 
     def __init__(self, path: Path):
         self._library = ctypes.CDLL(str(path))
         self.path = path
 
-    def __call__(self, name: str, *arguments) -> int | None:
+    def __call__(self, name: str, *arguments) -> int:
         """Calls a function; arrays are passed by address and must be contiguous and of the type it takes."""
         function = self._library[f"fasa_{name}"]
-        function.restype = self.RETURNS.get(name)
-        return function(*map(_argument, arguments))
+        function.restype = ctypes.c_int64
+        returned = function(*map(_argument, arguments))
+        if returned == self.NO_MEMORY:
+            raise MemoryError
+        return returned
 
 
 def _argument(value):

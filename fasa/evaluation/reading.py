@@ -61,7 +61,7 @@ def read(source: Any, name: str, kind: type) -> tuple[str, Any]:
                 raise UserError(f"{name}: not JSON, or cut short ({error}); write it again") from strict
     try:
         return name, msgspec.convert(source, type=kind)
-    except (msgspec.ValidationError, RecursionError):
+    except (msgspec.ValidationError, RecursionError, UnicodeError):
         pass
     try:
         return name, msgspec.convert(plain(source), type=kind)
@@ -69,6 +69,8 @@ def read(source: Any, name: str, kind: type) -> tuple[str, Any]:
         raise UserError(f"{name}: {told(error)}") from error
     except RecursionError as error:
         raise UserError(f"{name}: nested too deeply to be annotations or results") from error
+    except UnicodeError as error:
+        raise UserError(f"{name}: holds text that is not Unicode ({error.reason}); write it again") from error
 
 
 def called(path: str | os.PathLike) -> str:

@@ -150,6 +150,22 @@ def tide(
     )
 
 
+def by_class(gt, detections, iou_type: str = "segm") -> dict[str, np.ndarray]:
+    """How many errors of each kind each class has, by the default reading: (K,) for each of `KINDS`.
+
+    An error counts for the class that was detected, a Miss for the object's. Arguments and errors are those
+    of `tide`.
+    """
+    gt = read_ground_truth(gt, iou_type)
+    found = _sorted(gt, read_detections(detections, gt), stock=False)
+    label, n_classes = found.curve.label, len(gt.category_ids)
+    counts = {
+        name: np.bincount(label[found.kind == kind], minlength=n_classes)
+        for kind, name in enumerate(KINDS[:MISS])
+    }
+    return counts | {"Miss": np.bincount(gt.label[found.missed], minlength=n_classes)}
+
+
 class Example(NamedTuple):
     """One error, and what it costs alone."""
 

@@ -188,7 +188,7 @@ def main() -> int:
         for case in cases:
             print(case, flush=True)
             if found := fault(write(case, args.seed, Path(folder))):
-                print(found, flush=True)
+                print(found.encode(errors="backslashreplace").decode(), flush=True)
                 return 1
     return 0
 

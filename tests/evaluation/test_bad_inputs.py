@@ -260,6 +260,7 @@ TEXTS = [
     (lambda text: text.replace(b"0.9", b"1e999"), "Number out of range"),
     (lambda text: text + text, "not JSON, or cut short"),
     (lambda text: b"\x00" * 99, "not JSON, or cut short"),
+    (lambda text: text.replace(b"0.9", b"NaN").replace(b'"image_id"', b'"\\ud800"', 1), "not Unicode"),
     (lambda text: b"{}", "Expected `array`, got `object`"),
     (lambda text: b"[1]", "[0]: Expected `object`, got `int`"),
     (lambda text: b"null", "Expected `array`, got `null`"),
@@ -476,9 +477,14 @@ def test_the_valid_world_is_valid_and_its_three_kinds_of_masks_are_alike(folder,
     assert areas[0] == areas[1] == areas[2] and max(areas[0]) == 1023
 
 
-def test_random_spoilt_files_end_with_a_result_or_a_line():
+@pytest.mark.parametrize("core", ["on", "off"])
+def test_random_spoilt_files_end_with_a_result_or_a_line(core):
     """In a process of bounded memory; `python tests/evaluation/fuzz.py --cases 20000` looks for minutes."""
     done = subprocess.run(
-        [sys.executable, FUZZ, "--cases", "250"], capture_output=True, text=True, timeout=120
+        [sys.executable, FUZZ, "--cases", "200"],
+        env=os.environ | dict(FASA_CORE=core),
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -11,6 +11,7 @@ import pytest
 from fasa.evaluation import (
     PROTOCOLS,
     bootstrap,
+    by_class,
     evaluate,
     examples,
     instruments,
@@ -147,6 +148,8 @@ def test_intervals_differences_classes_and_examples_are_what_the_functions_say(f
     assert [one["AP"] for one in written["classes"]] == pytest.approx(
         [None if value != value else value for value in per_class.tolist()]
     )
+    counts = by_class(gt, files / "dt.json")
+    assert [one["Loc"] for one in written["classes"]] == counts["Loc"].tolist()
     assert written["examples"] == [one._asdict() for one in examples(gt, files / "dt.json", 2)]
 
 

@@ -220,7 +220,26 @@ def test_a_broken_file_gives_one_line(content, message, tmp_path):
     assert message in str(info.value) and "\n" not in str(info.value)
 
 
-JUNK = [None, True, -1, 0, 0.5, 10**12, 1e300, NAN, INF, "", "a", "0; touch x #", "../x", [], [1], {}, {"a": 1}, [[]]]
+JUNK = [
+    None,
+    True,
+    -1,
+    0,
+    0.5,
+    10**12,
+    1e300,
+    NAN,
+    INF,
+    "",
+    "a",
+    "0; touch x #",
+    "../x",
+    [],
+    [1],
+    {},
+    {"a": 1},
+    [[]],
+]
 
 
 def places(node, path=()):

@@ -55,19 +55,6 @@ def summarise(found: dict[str, dict[int, dict[str, float]]]) -> dict[str, dict[s
     return {row: spread(list(seeds.values())) for row, seeds in found.items()}
 
 
-HEADLINE = (
-    *(f"{kind}_{metric}" for kind in ("segm", "bbox") for metric in ("AP", "APr", "APc", "APf")),
-    "fasa_adaptations",
-    "fasa_groups",
-    "virtual_per_iteration",
-)
-
-
-def headline(metrics: dict[str, dict]) -> dict[str, float]:
-    """The means of a row's few metrics that a terminal has room for, rounded as they are read."""
-    return {name: round(metrics[name]["mean"], 2) for name in HEADLINE if name in metrics}
-
-
 def spread(runs: list[dict[str, float]]) -> dict[str, dict]:
     """Mean, sample standard deviation and number of each metric over runs."""
     columns = {name: [run[name] for run in runs] for name in runs[0]}

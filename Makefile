@@ -32,7 +32,7 @@ test: $(VENV)/.ready
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/lint-imports --no-logo
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n auto --dist loadfile
 
 lab: $(VENV)/.ready
 	@$(VENV)/bin/jupyter lab

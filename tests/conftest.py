@@ -1,9 +1,13 @@
 import os
+import signal
 
 import pytest
 
 # One thread: sums do not depend on the machine, and tests do not fight over cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell starts what it runs in the background deaf to Ctrl-C, and all that this starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

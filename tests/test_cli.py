@@ -23,7 +23,8 @@ def test_the_command_is_installed():
 
 def test_the_wheel_holds_every_file_of_the_package():
     listed = subprocess.run(["git", "ls-files", "fasa"], cwd=ROOT, capture_output=True, text=True, check=True)
-    names = [Path(line).name for line in listed.stdout.splitlines() if not line.endswith(".py")]
+    code = (".py", ".cpp")  # modules, and what is compiled into one
+    names = [Path(line).name for line in listed.stdout.splitlines() if not line.endswith(code)]
     patterns = TOML["tool"]["setuptools"]["package-data"]["*"]
     assert {"py.typed", "appendix.yaml"} <= set(names)
     assert [name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns)] == []

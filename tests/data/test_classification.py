@@ -2,17 +2,11 @@ import hashlib
 
 import pytest
 from cifar_archive import write_archive
+from sets import load
 
 from fasa.data import cifar_lt
-from fasa.data.images import LongTailed, check
-from fasa.data.kinds import CLASSIFICATION, find
+from fasa.data.images import LongTailed
 from fasa.errors import UserError
-
-
-def load(section, seed):
-    """As the stage `images` does."""
-    module, settings = find(CLASSIFICATION, section, "data")
-    return check(module.load(settings, seed))
 
 
 def test_every_kind_loads(tmp_path, monkeypatch):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fasa.data.classification import load
 from PIL import Image
+from sets import load
 
 from fasa.data import folder
 from fasa.data.images import exponential_counts

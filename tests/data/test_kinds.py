@@ -6,7 +6,8 @@ from importlib import import_module
 
 import pytest
 
-from fasa.data import CLASSIFICATION, DETECTION, find, source
+from fasa.data import source
+from fasa.data.kinds import CLASSIFICATION, DETECTION, find
 from fasa.data.prepared import OWN, PARTS
 from fasa.errors import UserError
 from fasa.sections import Section
@@ -48,12 +49,12 @@ def test_a_section_without_a_known_kind_is_refused(section):
 def test_a_stage_imports_its_own_kind_only():
     code = """if True:
         import sys
-        from fasa.data import CLASSIFICATION, find
+        from fasa.data.kinds import CLASSIFICATION, find
         find(CLASSIFICATION, dict(kind="cifar100"), "data")
         print(*sorted(name for name in sys.modules if name.startswith("fasa.data.")))
     """
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.split() == ["fasa.data.cifar_lt", "fasa.data.fetching", "fasa.data.images"]
+    assert told.split() == ["fasa.data.cifar_lt", "fasa.data.fetching", "fasa.data.images", "fasa.data.kinds"]
 
 
 def test_the_prepared_folder(tiny_glyphs):

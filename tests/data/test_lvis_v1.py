@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 from lvis_folder import GROUPS, categories, write_lvis
 
-from fasa.data import DETECTION, Source, find, lvis_v1, source
+from fasa.data import Source, lvis_v1, source
+from fasa.data.kinds import DETECTION, find
 from fasa.data.lvis import check_images, read_annotations
 from fasa.data.lvis_v1 import Archive
 from fasa.errors import UserError

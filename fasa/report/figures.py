@@ -67,12 +67,22 @@ def instance_counts(counts: np.ndarray, frequency: list[str]) -> Figure:
     return figure
 
 
+def nothing_ran() -> Figure:
+    """In place of a figure of rows of which none has run."""
+    figure, axes = plt.subplots(figsize=(5, 1))
+    axes.axis("off")
+    axes.text(0.5, 0.5, "none of these rows has run", ha="center", va="center")
+    return figure
+
+
 def ap_by_frequency(runs: dict[str, dict[int, dict[str, float]]]) -> Figure:
     """AP of rare, common and frequent classes: a bar per row, its seeds' standard deviation, a dot per seed.
 
     Args:
         runs: the metrics of each seed of each row.
     """
+    if not runs:
+        return nothing_ran()
     figure, panels = plt.subplots(1, 2, sharey=True, figsize=(9, 4.2))
     for axes, (kind, title) in zip(panels, dict(segm="masks", bbox="boxes").items(), strict=True):
         _bars(axes, runs, {f"{kind}_{metric}": name for metric, name in METRICS.items()})
@@ -92,6 +102,8 @@ def rows_by_frequency(runs: dict[str, dict[int, dict[str, float]]], kind: str = 
         runs: the metrics of each seed of each row.
         kind: "segm" or "bbox".
     """
+    if not runs:
+        return nothing_ran()
     shared = set.intersection(*(set(seeds) for seeds in runs.values()))
     figure, panels = plt.subplots(1, 3, sharey=True, figsize=(9, 1.4 + 0.32 * len(runs)))
     for group, (axes, (metric, name)) in enumerate(zip(panels, METRICS.items(), strict=True)):
@@ -152,6 +164,8 @@ def tide_errors(runs: dict[str, dict[int, dict[str, float]]], kind: str = "segm"
         runs: the metrics of each seed of each row.
         kind: "segm" or "bbox".
     """
+    if not runs:
+        return nothing_ran()
     figure, panels = plt.subplots(1, 2, sharey=True, figsize=(9, 4.2), width_ratios=(3, 1))
     for axes, names in zip(panels, (TIDE_MAIN, TIDE_SPECIAL), strict=True):
         _bars(axes, runs, {f"{kind}_tide_{name}": label for name, label in names.items()})

@@ -104,3 +104,8 @@ def test_partners_are_shown_in_percent():
     some, every = figure.axes[0].lines
     assert list(some.get_ydata()) == [25, 50] and list(every.get_ydata()) == [0, 12.5]
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["1", "8"]
+
+
+@pytest.mark.parametrize("figure", [figures.ap_by_frequency, figures.rows_by_frequency, figures.tide_errors])
+def test_rows_that_have_not_run_are_said_so(figure):
+    assert [text.get_text() for text in figure({}).axes[0].texts] == ["none of these rows has run"]

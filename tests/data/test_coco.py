@@ -568,7 +568,7 @@ def test_what_lies_in_the_way_is_kept(folder, train, val, monkeypatch):
     assert Path("out/thesis.tex").exists()
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=int(os.environ.get("FASA_FUZZ", 150)))
 @given(st.data())
 def test_a_damaged_file_is_prepared_or_refused_in_one_line(tmp_path_factory, data):
     root = tmp_path_factory.getbasetemp() / "damaged"

@@ -257,7 +257,7 @@ def test_a_category_without_instances_is_named_where_it_matters(path):
     assert refused(path, train=True) == "no instances of bee (1 in all), so nothing to learn from"
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=int(os.environ.get("FASA_FUZZ", 300)))
 @given(st.data())
 def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path_factory, data):
     """Whatever bytes change: no crash, no traceback, and nothing inconsistent passes."""

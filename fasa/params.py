@@ -221,12 +221,13 @@ class Params(Section):
             )
 
 
-def read_params(path: Path) -> Params:
+def read_params(path: str | Path) -> Params:
     """Read and check params.yaml as DVC reads it: YAML 1.2, where ``1e-3`` is a number and ``no`` a string.
 
     Raises:
         UserError: one line that says what is wrong, by the dotted path that ``dvc exp run -S`` takes.
     """
+    path = Path(path)
     try:
         content = YAML(typ="safe", pure=True).load(path.read_bytes().decode())
         refuse_infinite(content, "")

@@ -4,6 +4,7 @@ import copy
 import os
 import random
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,14 @@ def check(folder, params):
     with path.open("w") as file:
         YAML().dump(params, file)
     return list(stages(read_params(path)))
+
+
+def test_make_repro_names_the_rows_that_params_list():
+    done = subprocess.run(["make", "-n", "repro"], capture_output=True, text=True, check=True)
+    first, second = [line for line in done.stdout.splitlines() if "fasa run" in line]
+    for row in COMMITTED["repro"]:
+        assert f"'train@*-{row}-*' 'evaluate@*-{row}-*'" in second
+        assert (f"'train@*-{row}-*'" in first) == (row in COMMITTED["repro"][:2])
 
 
 def test_committed_params_pass(tmp_path):

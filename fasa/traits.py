@@ -36,7 +36,11 @@ def load(name: str) -> ModuleType:
 
 def box_heads(cfg: Any) -> list[dict]:
     """The box heads in a config, one for each stage of a cascade."""
-    heads = cfg.model.roi_head.bbox_head
+    return listed(cfg.model.roi_head.bbox_head)
+
+
+def listed(heads: dict | list[dict]) -> list[dict]:
+    """One head or the heads of a cascade, as a list."""
     return heads if isinstance(heads, list) else [heads]
 
 

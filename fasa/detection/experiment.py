@@ -41,7 +41,7 @@ def model_config(job: Job) -> Config:
     for loader, part in ((cfg.train_dataloader, "train"), (cfg.held_out_dataloader, "val")):
         place = part_of(job.data, part)
         traits.innermost(loader.dataset).update(place, metainfo=dict(classes=classes.names))
-    for mask_head in listed(cfg.model.roi_head.mask_head):
+    for mask_head in traits.listed(cfg.model.roi_head.mask_head):
         mask_head.num_classes = len(classes.names)
     for stage, head in enumerate(traits.box_heads(cfg)):
         head.num_classes = len(classes.names)
@@ -111,11 +111,6 @@ def held_out(cfg: Config, part: str) -> dict:
     dataloader = copy.deepcopy(cfg.held_out_dataloader)
     dataloader.dataset.update(part_of(cfg.data, part))
     return dataloader
-
-
-def listed(heads: dict | list[dict]) -> list[dict]:
-    """One head or the heads of a cascade, as a list."""
-    return heads if isinstance(heads, list) else [heads]
 
 
 def train_warmup(job: Job, work_dir: Path, out: Path) -> None:

@@ -74,16 +74,10 @@ def run(stage: str) -> None:
 def _inputs(stage: str, name: str, job: dict[str, Any]) -> dict[str, dict[str, str]]:
     """The hashes of code and of what DVC knows the stage depends on, as they are now."""
     paths = [Path(path) for path in job["sources"]]
-    sources = {
-        path.as_posix(): strip.content_hash(path)
-        if path.suffix == ".ipynb"
-        else hashlib.md5(path.read_bytes()).hexdigest()
-        for path in paths
-        if path.is_file()
-    }
+    sources = {path.as_posix(): strip.content_hash(path) for path in paths if path.is_file()}
     own = (JOBS / f"{name}.json").as_posix()
     inputs = read_inputs(stage) if "DVC_STAGE" in os.environ else {}
-    inputs.setdefault(own, hashlib.md5(Path(own).read_bytes()).hexdigest())
+    inputs.setdefault(own, strip.content_hash(Path(own)))
     return dict(sources=sources, inputs=inputs)
 
 

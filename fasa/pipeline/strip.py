@@ -54,8 +54,9 @@ def dumps(notebook: dict[str, Any]) -> str:
 
 
 def content_hash(path: Path) -> str:
-    """The md5 of a notebook without its outputs."""
-    return hashlib.md5(dumps(read(path)).encode()).hexdigest()
+    """The md5 of a file, as DVC has it; of a notebook without its outputs."""
+    content = dumps(read(path)).encode() if path.suffix == ".ipynb" else path.read_bytes()
+    return hashlib.md5(content).hexdigest()
 
 
 def write(notebook: dict[str, Any], path: Path) -> None:

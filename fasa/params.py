@@ -58,9 +58,11 @@ class Cost(Section):
 
     Args:
         iterations: that are timed.
+        batch: images of an iteration; None: those of training.
     """
 
     iterations: Annotated[int, Meta(ge=2)] = 120
+    batch: Positive | None = None
 
 
 class Profile(Section):
@@ -69,6 +71,9 @@ class Profile(Section):
     Args:
         data: of a kind of `fasa.data.kinds`, and its settings.
         configs: the folder below ``configs`` with the models; None: of the profile's own name.
+        config: what differs from those configs, nested as they are, such as ``{model: {backbone: ...}}``.
+        weights: that backbones start from: "imagenet", or a file, in whose name ``{depth}`` stands for the
+            ResNet's; None: random.
         threads: of a stage, on the CPU; the last digits of metrics depend on it.
         warmup: of what the rows of a seed share; None: each is trained from its initial weights.
         train: of a row's own part.
@@ -80,6 +85,8 @@ class Profile(Section):
     train: Schedule
     warmup: Schedule | None = None
     configs: Name | None = None
+    config: dict[str, Any] = {}
+    weights: str | None = None
     threads: Positive = 1
     traits: dict[Name, dict[str, Any]] = {}
     table: Table = Table()

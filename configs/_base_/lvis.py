@@ -9,7 +9,7 @@ dataset = dict(type="LVISV1Dataset")  # where it lies is filled in
 train_dataloader = dict(
     batch_size=16,
     num_workers=4,
-    persistent_workers=True,
+    persistent_workers=False,  # what they draw could not be taken up by a resumed run
     sampler=dict(type="DefaultSampler", shuffle=True),
     batch_sampler=dict(type="AspectRatioBatchSampler"),
     dataset=dict(
@@ -48,4 +48,4 @@ optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=1e-4),
 )
-model = dict(test_cfg=dict(rcnn=dict(score_thr=1e-4, max_per_img=300)))
+detections = dict(score_thr=1e-4, max_per_img=300)

@@ -15,7 +15,7 @@ from fasa.data import fetching, importing
 from fasa.data.importing import Cut, Part
 from fasa.data.pictures import locate
 from fasa.errors import UserError
-from fasa.sections import Section, Seed
+from fasa.sections import Positive, Section, Seed
 
 CLASSES = 1203
 OF_V05 = 1230
@@ -82,6 +82,7 @@ class Settings(Section, tag_field="kind", tag="lvis_v1", kw_only=True):
         adapt: the share of train's images that is cut out, see `importing.hold_out` for what a rare class
             loses; or "val", the paper's choice: then rows are reported on what they adapted to, and leaky.
         seed: of the cut.
+        sample: images to take of each part, for a run of minutes on data that are checked in full; None: all.
         complete: whether the published numbers of images, classes and objects must be met.
         fetch: whether what is not there is downloaded, 20.6 GB, and unpacked, 22 GB.
     """
@@ -89,6 +90,7 @@ class Settings(Section, tag_field="kind", tag="lvis_v1", kw_only=True):
     path: str
     adapt: Annotated[float, Meta(gt=0, lt=1)] | Literal["val"] = 0.1
     seed: Seed = 0
+    sample: Positive | None = None
     complete: bool = True
     fetch: bool = False
 
@@ -126,6 +128,7 @@ def prepare(settings: Settings, out: str | Path) -> None:
         parts["adapt"] = parts["val"]
     else:
         parts |= importing.split(parts["train"], [Cut("adapt", settings.adapt, 2)], settings.seed)
+    parts = importing.sample(parts, settings.sample, settings.seed)
     importing.write(out, "lvis_v1", root, parts, ["segm", "bbox"])
 
 

@@ -4,7 +4,7 @@ import copy
 from importlib import import_module
 from os.path import relpath
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,7 +15,9 @@ from fasa import traits
 from fasa.data import source
 from fasa.data.lvis import checked_annotations
 from fasa.detection.head import STAGE_SEED
+from fasa.detection.resume import read_checkpoint
 from fasa.detection.training import history, save_model, train
+from fasa.detection.weights import initial_weights
 from fasa.errors import UserError
 from fasa.job import Job, Schedule, method
 from fasa.sections import read
@@ -36,6 +38,7 @@ def model_config(job: Job) -> Config:
             f"params.yaml: there is no {path}, which profile {job.profile!r} and row {job.row!r} ask for"
         )
     cfg = Config.fromfile(path)
+    override(cfg, job)
     categories = checked_annotations(job.data, "train").categories
     classes = Classes([one.name for one in categories], [one.frequency for one in categories])
     for loader, part in ((cfg.train_dataloader, "train"), (cfg.held_out_dataloader, "val")):
@@ -50,6 +53,40 @@ def model_config(job: Job) -> Config:
         head.augmenter = job.augmenter and job.augmenter | {"seed": job.seed + STAGE_SEED * stage}
     cfg.classes, cfg.data = classes._asdict(), job.data
     return cfg
+
+
+def override(cfg: Config, job: Job) -> None:
+    """Merge what the job's profile has in place of the config's own values.
+
+    Raises:
+        UserError: what has no place there.
+    """
+    if unknown := job.config.keys() - cfg.keys():
+        path = f"configs/{job.configs}/{job.model}.py"
+        raise UserError(f"params.yaml: {job.profile}.config.{min(unknown)} is not in {path}")
+    try:
+        cfg.merge_from_dict(alike(job.config, cfg.to_dict()))
+    except (TypeError, KeyError, ValueError) as error:
+        raise UserError(f"params.yaml: {job.profile}.config: {' '.join(str(error).split())}") from None
+
+
+def alike(value: Any, base: Any) -> Any:
+    """A copy of plain data in which lists are tuples where `base` has tuples: YAML knows none.
+
+    Args:
+        value: nested as `base`; a list's entries may be named by their places, ``{"2": ...}``.
+    """
+    if isinstance(value, dict):
+        inner = dict(enumerate(base)) if isinstance(base, list) else base if isinstance(base, dict) else {}
+        return {
+            key: alike(one, inner.get(int(key) if isinstance(base, list) else key))
+            for key, one in value.items()
+        }
+    if isinstance(value, list):
+        first = base[0] if isinstance(base, list | tuple) and base else None
+        kind = tuple if isinstance(base, tuple) else list
+        return kind(alike(one, first) for one in value)
+    return value
 
 
 def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
@@ -119,6 +156,7 @@ def train_warmup(job: Job, work_dir: Path, out: Path) -> None:
     Writes the checkpoint `out`; one without weights where the profile's rows share nothing.
     """
     if job.warmup is None:
+        print(f"{job.profile} has no warm-up: each row is one run from initial weights")
         save_model(torch.nn.Module(), [], out)
     else:
         _warm_up(job, work_dir, out)
@@ -157,6 +195,8 @@ def _warm_up(job: Job, work_dir: Path, out: Path) -> None:
 def _train(job: Job, schedule: Schedule, work_dir: Path, out: Path, branch_from: Path | None = None):
     settle(job.threads)
     cfg = training_config(job, schedule, work_dir)
+    if branch_from is None:
+        cfg.model.backbone.init_cfg = initial_weights(job.weights, cfg.model.backbone)
     runner = train(cfg, branch_from)
     save_model(runner.model, cfg.classes["names"], out)
     return runner
@@ -179,13 +219,13 @@ def augmenter_metrics(history: dict) -> dict[str, float]:
     return metrics
 
 
-def class_means(checkpoint: Path) -> tuple[np.ndarray, np.ndarray]:
+def class_means(checkpoint: Path) -> tuple[np.ndarray, np.ndarray] | None:
     """Mean embedding of each class in a checkpoint, (K, D), and whether the class was seen, (K,) bool.
 
-    Of a cascade the first stage's.
+    Of a cascade the first stage's. None for one without FASA.
     """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    state = read_checkpoint(checkpoint)["state_dict"]
     mean = next((name for name in state if name.endswith("augmenter.moments.mean")), None)
     if mean is None:
-        raise UserError(f"{checkpoint}: has no class moments: it is of a row without FASA")
+        return None
     return state[mean].numpy(), state[mean.removesuffix("mean") + "seen"].numpy() > 0

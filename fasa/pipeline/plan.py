@@ -95,13 +95,14 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
     for seed in chosen.seeds:
         yield of_job(f"warmup@{profile}-{seed}", "warmup", shared_warmup(params, profile, seed))
         groups = (compose(params, profile, row, seed).augmenter or {}).get("groups", {})
-        yield Stage(f"cluster@{profile}-{seed}", "cluster", dict(profile=profile, seed=seed, groups=groups))
+        notebook = "cluster" if scale.warmup else "no_groups"
+        yield Stage(f"cluster@{profile}-{seed}", notebook, dict(profile=profile, seed=seed, groups=groups))
     for name in chosen.rows:
         jobs = [compose(params, profile, name, seed) for seed in chosen.seeds]
         for job in jobs:
             yield of_job(f"train@{profile}-{job.name}", "train", job)
             yield of_job(f"evaluate@{profile}-{job.name}", "evaluate", job)
-        yield of_job(f"cost@{profile}-{name}", "cost", jobs[0], iterations=scale.cost.iterations)
+        yield of_job(f"cost@{profile}-{name}", "cost", jobs[0], cost=msgspec.to_builtins(scale.cost))
     for scaled in params.tuning.prob_scale:
         for seed in params.tuning.seeds:
             job = compose(params, profile, row, seed)
@@ -114,7 +115,7 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
 
     settings = dict(profile=profile, rows=chosen.rows, seeds=chosen.seeds)
     for name, notebook in REPORTS.items():
-        more = dict(resamples=scale.table.resamples) if name == "main" else {}
+        more = dict(resamples=scale.table.resamples, groups=groups) if name == "main" else {}
         yield Stage(f"report@{profile}-{name}", notebook, settings | dict(report=name, **more))
     yield Stage(f"table5@{profile}", "costs", settings)
     yield Stage(f"summary@{profile}", "summary", settings)

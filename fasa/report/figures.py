@@ -11,12 +11,15 @@ import pycocotools.mask
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from sklearn.manifold import TSNE
 
 from fasa.data.lvis import image_path
 
 FREQUENCY = dict(r="rare", c="common", f="frequent")
 METRICS = dict(APr="rare", APc="common", APf="frequent")
 TIDE_MAIN = {name: name for name in ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")}
+DENSE = 200  # classes in a plane, from which on not all names can be read
+LARGE = 0.05  # the share of classes from which on a group's names are left out there
 TIDE_SPECIAL = dict(FalsePos="false\npositives", FalseNeg="false\nnegatives")
 
 
@@ -67,11 +70,11 @@ def instance_counts(counts: np.ndarray, frequency: list[str]) -> Figure:
     return figure
 
 
-def nothing_ran() -> Figure:
+def nothing_ran(why: str = "none of these rows has run") -> Figure:
     """In place of a figure of rows of which none has run."""
     figure, axes = plt.subplots(figsize=(5, 1))
     axes.axis("off")
-    axes.text(0.5, 0.5, "none of these rows has run", ha="center", va="center")
+    axes.text(0.5, 0.5, why, ha="center", va="center")
     return figure
 
 
@@ -128,6 +131,8 @@ def margin_sensitivity(margins: dict[float, dict[int, dict[str, float]]]) -> Fig
     Args:
         margins: the metrics of each seed at each margin.
     """
+    if not margins:
+        return nothing_ran()
     figure, axes = plt.subplots()
     for i, (metric, label) in enumerate({"AP": "all", **METRICS}.items()):
         values = [
@@ -147,6 +152,8 @@ def partner_shares(shares: dict[int, tuple[float, float]]) -> Figure:
     Args:
         shares: for each batch size, those of `remarks.partner_shares`.
     """
+    if not shares:
+        return nothing_ran()
     figure, axes = plt.subplots()
     for i, label in enumerate(("at least one", "all three")):
         axes.plot(list(shares), [100 * both[i] for both in shares.values()], "o-", color=f"C{i}", label=label)
@@ -244,18 +251,27 @@ def adaptation(histories: list[list[dict]], frequency: list[str]) -> Figure:
     return figure
 
 
-def group_map(points: np.ndarray, groups: np.ndarray, names: list[str], frequency: list[str]) -> Figure:
-    """Classes in the plane, (K, 2), each by its character, groups of two and more by colour (Figure 1)."""
+def class_groups(points: np.ndarray, groups: np.ndarray, categories: list[dict]) -> Figure:
+    """Classes in the plane by t-SNE, their groups of two and more by colour (appendix D, Figure 1).
+
+    Args:
+        points: (K, D), what was grouped.
+        groups: (K,) group ids.
+        categories: of LVIS v1's format, K.
+    """
+    tsne = TSNE(perplexity=min(10, len(groups) - 1), init="pca", random_state=0)
     figure, axes = plt.subplots(figsize=(9, 7))
     sizes = np.bincount(groups)
     palette = plt.get_cmap("tab20").colors
     rank = {group: i for i, group in enumerate(np.argsort(-sizes, kind="stable"))}
-    for (x, y), group, name, letter in zip(points, groups, names, frequency, strict=True):
-        colour = palette[rank[group] % len(palette)] if sizes[group] > 1 else "0.75"
-        axes.scatter(x, y, s=380, color=colour, alpha=0.45, edgecolors="none")
-        axes.text(
-            x, y, name, ha="center", va="center", fontsize=15, weight="bold" if letter == "r" else "normal"
-        )
+    dense, plane = len(groups) > DENSE, tsne.fit_transform(points)
+    colours = [palette[rank[one] % len(palette)] if sizes[one] > 1 else (0.75,) * 3 for one in groups]
+    axes.scatter(*plane.T, s=25 if dense else 380, c=colours, alpha=0.45, edgecolors="none")
+    for (x, y), group, category in zip(plane, groups, categories, strict=True):
+        weight = "bold" if category["frequency"] == "r" else "normal"
+        if not dense or 1 < sizes[group] < LARGE * len(groups):
+            name, size = category["synonyms"][0], 4 if dense else 15
+            axes.text(x, y, name, ha="center", va="center", fontsize=size, weight=weight)
     axes.set(xlabel="t-SNE 1", ylabel="t-SNE 2")
     axes.set_title(
         f"{len(sizes)} groups of {len(groups)} classes, the largest of {sizes.max()}, "

@@ -154,7 +154,7 @@ def larger(content):
         ("train", with_classes(1230), r"train\.json: has 1230 classes, so it is LVIS v0\.5; v1 has 1203"),
         ("val", with_classes(1230), r"val\.json: has 1230 classes, so it is LVIS v0\.5"),
         ("train", with_classes(80), r"train\.json: has 80 classes, so it is another set; v1 has 1203"),
-        ("val", rename, r"val: category 6 is 'another', in train 'class_6'"),
+        ("val", rename, r"val: category 6 is 'another', in train 'alligator'"),
         ("train", regroup, r"categories\[5\]\.frequency: Invalid enum value 'few'"),
         ("train", without_masks, r"train\.json: 1 of 2600 objects have no mask"),
         ("val", beyond, r"annotations\[5\]\.bbox: .* lies outside of its image of 64 x 48 pixels"),

@@ -15,7 +15,6 @@ from fasa import traits
 from fasa.data import source
 from fasa.data.lvis import checked_annotations
 from fasa.detection.head import STAGE_SEED
-from fasa.detection.resume import read_checkpoint
 from fasa.detection.training import history, save_model, train
 from fasa.detection.weights import initial_weights
 from fasa.errors import UserError
@@ -219,13 +218,13 @@ def augmenter_metrics(history: dict) -> dict[str, float]:
     return metrics
 
 
-def class_means(checkpoint: Path) -> tuple[np.ndarray, np.ndarray] | None:
+def class_means(checkpoint: Path) -> tuple[np.ndarray, np.ndarray]:
     """Mean embedding of each class in a checkpoint, (K, D), and whether the class was seen, (K,) bool.
 
-    Of a cascade the first stage's. None for one without FASA.
+    Of a cascade the first stage's.
     """
-    state = read_checkpoint(checkpoint)["state_dict"]
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     mean = next((name for name in state if name.endswith("augmenter.moments.mean")), None)
     if mean is None:
-        return None
+        raise UserError(f"{checkpoint}: has no class moments: it is of a row without FASA")
     return state[mean].numpy(), state[mean.removesuffix("mean") + "seen"].numpy() > 0

@@ -115,7 +115,7 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
 
     settings = dict(profile=profile, rows=chosen.rows, seeds=chosen.seeds)
     for name, notebook in REPORTS.items():
-        more = dict(resamples=scale.table.resamples, groups=groups) if name == "main" else {}
+        more = dict(resamples=scale.table.resamples) if name == "main" else {}
         yield Stage(f"report@{profile}-{name}", notebook, settings | dict(report=name, **more))
     yield Stage(f"table5@{profile}", "costs", settings)
     yield Stage(f"summary@{profile}", "summary", settings)

@@ -64,13 +64,21 @@ def test_without_a_pass_the_figure_says_so():
     assert figures.adaptation([[]], ["r"]).axes[0].texts[0].get_text() == "no row adapted"
 
 
-def test_scenes_and_group_map_draw(tiny_glyphs):
+def test_scenes_and_class_groups_draw(tiny_glyphs):
     annotations = read_annotations(tiny_glyphs / "annotations" / "train.json")
     assert len(figures.scenes(tiny_glyphs, annotations, 8).axes) == 8
-    figure = figures.group_map(
-        np.random.default_rng(0).normal(size=(3, 2)), np.array([0, 0, 1]), ["a", "b", "c"], "rcf"
-    )
-    assert "2 groups of 3 classes, the largest of 2, 1 classes alone" in figure.axes[0].get_title()
+    classes = [dict(synonyms=[name], frequency=letter) for name, letter in zip("abc", "rcf", strict=True)]
+    points = np.random.default_rng(0).normal(size=(3, 2))
+    axes = figures.class_groups(points, np.array([0, 0, 1]), classes).axes[0]
+    assert "2 groups of 3 classes, the largest of 2, 1 classes alone" in axes.get_title()
+    assert [text.get_text() for text in axes.texts] == ["a", "b", "c"]
+
+
+def test_of_a_thousand_classes_the_names_in_small_groups_are_written():
+    groups = np.array([0] * 997 + [1, 1, 2])
+    classes = [dict(synonyms=[f"c{k}"], frequency="f") for k in range(1000)]
+    axes = figures.class_groups(np.random.default_rng(0).normal(size=(1000, 3)), groups, classes).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["c997", "c998"]
 
 
 def test_rows_by_frequency_show_each_seed_and_what_compares():

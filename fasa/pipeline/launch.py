@@ -25,9 +25,8 @@ VARIABLE = "FASA_LAUNCH"
 PATIENCE = 10  # seconds to end after SIGTERM
 ALL = 1 << 16  # more processes than there is room for
 OURS = re.compile(r"(?:\d+: )?error: (.*)")  # of a rank; srun may say which
-THEIRS = re.compile(  # of what a launcher says, the reason
-    r"(srun: error: .*|failed \(exitcode: .*\) local_rank: \d+|\w*(?:Error|Exception): .*)"
-)
+DIED = re.compile(r"srun: error: (.*)|failed \((exitcode: .*\) local_rank: \d+)")  # of a launcher
+RAISED = re.compile(r"\b(\w+(?:Error|Exception): .+)")
 
 
 def launcher(profile: str) -> list[str]:
@@ -87,9 +86,11 @@ def start(launch: Sequence[str], command: Sequence[str]) -> None:
     Raises:
         UserError: there is no such launcher, or it failed; in the words of a rank, if one gave a reason.
     """
-    parent, said, theirs = os.getpid(), None, ""
+    parent, said, died, raised = os.getpid(), None, None, None
     # srun: when a task fails the others wait for it in vain.
-    environment = dict(OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1", SLURM_KILL_BAD_EXIT="1") | os.environ
+    environment = dict(SLURM_KILL_BAD_EXIT="1") | os.environ
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # or torchrun and mmengine say what they set them to
+        environment.setdefault(name, "1")
     try:
         process = subprocess.Popen(
             [*prefix(launch), *command],
@@ -103,21 +104,20 @@ def start(launch: Sequence[str], command: Sequence[str]) -> None:
             preexec_fn=lambda: die_with_parent(parent, signal.SIGTERM),
         )
     except OSError as error:
-        raise UserError(
-            f"{launch[0]}: {error.strerror}; it is the launcher of {VARIABLE} or launch"
-        ) from None
+        raise UserError(f"{launch[0]}: {error.strerror}; {VARIABLE} or launch names it") from None
     try:
         for line in process.stdout:
             print(line, end="", flush=True)
             said = said or OURS.match(line)
-            theirs = found[1] if (found := THEIRS.search(line)) else theirs
+            died = died or DIED.search(line)
+            raised = RAISED.search(line) or raised
         status = process.wait()
     finally:
         _end(process)
     if said:
         raise UserError(said[1])
     if status:
-        reason = f" ({theirs})" if theirs else ""
+        reason = f" ({found[found.lastindex]})" if (found := died or raised) else ""
         raise UserError(
             f"{launch[0]} ended with status {status}{reason}, see above; the same command goes on from there"
         )

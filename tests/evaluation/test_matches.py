@@ -119,9 +119,7 @@ def test_a_stream_gives_what_all_at_once_gives(make_federated, iou_type, seed):
 
 @pytest.mark.parametrize("iou_type", ["bbox", "segm"])
 @pytest.mark.parametrize("seed", range(4))
-def test_matchers_that_share_the_images_give_together_what_one_gives(
-    make_federated, iou_type, seed, tmp_path
-):
+def test_matchers_that_share_images_give_together_what_one_gives(make_federated, iou_type, seed, tmp_path):
     """To the byte, whatever each had left out; one of them has no image at all."""
     gt, detections = make_federated(seed, n_images=12, n_classes=4, most_detections=60)
     gt = read_ground_truth(gt, iou_type)

@@ -10,12 +10,14 @@ import msgspec
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_world_size
 
 from fasa import traits
 from fasa.data import source
 from fasa.data.lvis import checked_annotations
 from fasa.detection.head import STAGE_SEED
-from fasa.detection.training import history, save_model, train
+from fasa.detection.ranks import agreed, for_ranks
+from fasa.detection.training import save_history, save_model, train
 from fasa.detection.weights import initial_weights
 from fasa.errors import UserError
 from fasa.job import Job, Schedule, method
@@ -161,26 +163,22 @@ def train_warmup(job: Job, work_dir: Path, out: Path) -> None:
         _warm_up(job, work_dir, out)
 
 
-def train_row(job: Job, warmup: Path, work_dir: Path, out: Path) -> dict:
+def train_row(job: Job, warmup: Path, work_dir: Path, out: Path, history: Path) -> None:
     """Train one row from the warm-up of its seed, or from one of its own where its network is another.
 
-    Writes the checkpoint `out`.
+    Writes the checkpoint `out` and, as JSON, what augmenters did, see `save_history`.
 
     Args:
         warmup: the shared checkpoint.
-
-    Returns:
-        iterations; drawn, the virtual samples of each class, of all stages together; passes, a record of each
-        adaptation pass and stage. The latter two are empty for a row without an augmenter.
     """
     start = warmup
     if job.warmup is None:
         start = None
     elif job.own_warmup:
         start = Path(work_dir, "warmup.pth")
-        if not start.exists():
+        if not agreed(start.exists()):
             _warm_up(job, Path(work_dir, "warmup"), start)
-    return history(_train(job, job.train, work_dir, out, start))
+    save_history(_train(job, job.train, work_dir, out, start), history)
 
 
 def _warm_up(job: Job, work_dir: Path, out: Path) -> None:
@@ -196,7 +194,7 @@ def _train(job: Job, schedule: Schedule, work_dir: Path, out: Path, branch_from:
     cfg = training_config(job, schedule, work_dir)
     if branch_from is None:
         cfg.model.backbone.init_cfg = initial_weights(job.weights, cfg.model.backbone)
-    runner = train(cfg, branch_from)
+    runner = train(for_ranks(cfg, get_world_size(), schedule.batch), branch_from)
     save_model(runner.model, cfg.classes["names"], out)
     return runner
 

@@ -26,5 +26,8 @@ def small(section: dict, folder: Path, **more) -> dict:
 
 
 def long_tailed(folder: Path, **sizes: int) -> Path:
-    """A folder laid out as LVIS v1, its classes drawn as often as LVIS has them."""
-    return write_lvis(folder, weights=[one["instance_count"] for one in categories()], **sizes)
+    """A folder laid out as LVIS v1, its classes drawn the more often the more of them LVIS has.
+
+    Steeper than that: of so few images some must hold frequent classes alone, or none could be held out.
+    """
+    return write_lvis(folder, weights=[one["instance_count"] ** 1.5 for one in categories()], **sizes)

@@ -83,6 +83,23 @@ def test_the_papers_choice_is_leaky(made, tmp_path, capsys):
     assert parts["adapt"] == parts["val"] and len(parts["train"]["images"]) == 200
 
 
+def test_a_sample_has_what_was_cut_and_classes_first(made, tmp_path, capsys):
+    whole, few = prepare(made, tmp_path / "whole"), prepare(made, tmp_path / "few", sample=9)
+    assert "train: a sample of 9 of" in capsys.readouterr().out
+    for part, content in few.items():
+        ids = {image["id"] for image in content["images"]}
+        assert ids < {image["id"] for image in whole[part]["images"]} or len(whole[part]["images"]) <= 9
+        assert len(ids) == min(9, len(whole[part]["images"]))
+    # Each of its images has a class that the others have not, and classes without an object are gone.
+    held = {}
+    for a in few["train"]["annotations"]:
+        held.setdefault(a["category_id"], set()).add(a["image_id"])
+    assert {next(iter(images)) for images in held.values() if len(images) == 1} == {
+        image["id"] for image in few["train"]["images"]
+    }
+    assert {c["id"] for c in few["train"]["categories"]} == held.keys()
+
+
 def test_annotations_may_lie_in_their_own_folder(folder, tmp_path):
     (folder / "annotations").mkdir()
     for part in ("train", "val"):

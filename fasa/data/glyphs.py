@@ -28,11 +28,12 @@ NEGATIVES = 200  # at most so many absent classes are listed for an image; LVIS 
 
 
 class Images(Section):
-    """Number of images of each part; fields are `PARTS`."""
+    """Number of images of each part; fields are `PARTS`. No ``tune``: no such part."""
 
     train: Number
     adapt: Number
     val: Number
+    tune: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
 class Settings(Section, tag_field="kind", tag="glyphs"):
@@ -45,7 +46,7 @@ class Settings(Section, tag_field="kind", tag="glyphs"):
         images: number of images of each part.
         objects: fewest and most objects of an image.
         object_size: smallest and largest side of an object before it is turned, in pixels.
-        exponent: of the class counts in train, see `zipf_counts`; adapt and val are balanced.
+        exponent: of the class counts in train, see `zipf_counts`; the other parts are balanced.
         pairs: number of planted pairs of classes that often share an image.
         together: how often they do, see `deal`.
     """
@@ -53,7 +54,7 @@ class Settings(Section, tag_field="kind", tag="glyphs"):
     seed: Seed
     classes: Number = 60
     image_size: Side = 128
-    images: Images = Images(train=1500, adapt=240, val=400)
+    images: Images = Images(train=1500, adapt=240, val=400, tune=400)
     objects: tuple[Number, Number] = (3, 8)
     object_size: tuple[Side, Side] = (28, 60)
     exponent: Annotated[float, Meta(ge=0, le=10)] = 2.8
@@ -75,7 +76,7 @@ class Settings(Section, tag_field="kind", tag="glyphs"):
 
 
 def prepare(settings: Settings, out: str | Path) -> None:
-    """Render train, adapt and val into `out`, which is replaced when all is written.
+    """Render the parts into `out`, which is replaced when all is written.
 
     Same arguments, same bytes: every image is drawn from a seed of its own. Images are ``{part}/000001.png``
     and so on, ``annotations/{part}.json`` is in the format of LVIS v1, with frequency and counts of train in
@@ -96,6 +97,8 @@ def prepare(settings: Settings, out: str | Path) -> None:
     with replacing_folder(out) as scratch:
         written = {}
         for part, part_seed in zip(PARTS, seeds, strict=True):
+            if not getattr(settings.images, part):
+                continue
             rng = np.random.default_rng(part_seed)
             sizes = rng.integers(*settings.objects, getattr(settings.images, part), endpoint=True)
             total = int(sizes.sum())
@@ -117,7 +120,9 @@ def prepare(settings: Settings, out: str | Path) -> None:
         for part, content in written.items():
             text = json.dumps(content | {"categories": categories}, sort_keys=True, separators=(",", ":"))
             (scratch / "annotations" / f"{part}.json").write_text(text + "\n")
-        write_source(scratch, Source(kind="glyphs", images=".", iou_types=["segm", "bbox"]))
+        write_source(
+            scratch, Source(kind="glyphs", images=".", iou_types=["segm", "bbox"], parts=tuple(written))
+        )
 
 
 def _image(part: str, number: int, size: int, labels: list[int], classes: int, rng) -> dict:

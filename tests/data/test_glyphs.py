@@ -17,7 +17,7 @@ from fasa.sections import read
 SMALL = {
     "seed": 5,
     "classes": 12,
-    "images": {"train": 130, "adapt": 3, "val": 6},
+    "images": {"train": 130, "adapt": 3, "val": 6, "tune": 4},
     "objects": [2, 5],
     "exponent": 3.0,
     "pairs": 2,
@@ -75,7 +75,18 @@ def by_image(content):
 
 
 def test_the_source_says_where_the_images_are(root):
-    assert source(root) == Source(kind="glyphs", images=str(root), iou_types=["segm", "bbox"])
+    assert source(root) == Source(
+        kind="glyphs", images=str(root), iou_types=["segm", "bbox"], parts=("train", "adapt", "val", "tune")
+    )
+
+
+def test_a_part_to_tune_on_changes_no_other(root, tmp_path):
+    render(tmp_path / "glyphs", SMALL | {"images": {"train": 130, "adapt": 3, "val": 6}})
+    assert source(tmp_path / "glyphs").parts == ("train", "adapt", "val")
+    without = digests(tmp_path / "glyphs")
+    assert {name: digest for name, digest in digests(root).items() if "tune" not in name} | {
+        "source.json": without["source.json"]
+    } == without
 
 
 def test_masks_areas_and_boxes_agree(parts):
@@ -131,8 +142,8 @@ def test_counts_and_frequency_groups_are_those_of_train(parts):
     assert [c["id"] for c in parts["val"]["categories"]] == list(range(1, 13))
 
 
-def test_val_and_adapt_are_balanced(parts):
-    for part in ("val", "adapt"):
+def test_all_but_train_are_balanced(parts):
+    for part in ("val", "adapt", "tune"):
         counts = Counter(a["category_id"] for a in parts[part]["annotations"])
         counts = [counts[k] for k in range(1, 13)]
         assert max(counts) - min(counts) <= 1

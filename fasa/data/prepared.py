@@ -4,8 +4,8 @@ annotations/PART.json   LVIS v1, categories and their counts those of train
 source.json             where the images are, see `fasa.data.Source`
 images.tsv              where images lie elsewhere: name, bytes and time of each, in their place
 
-The parts: train; adapt, which FASA adapts to; val, which is reported; and, where the settings ask for it, tune, on
-which settings are chosen: neither on what is reported, nor on what FASA has adapted to.
+The parts: train; adapt, which FASA adapts to; val, which is reported; and, where the settings ask for it,
+tune, on which settings are chosen: neither on what is reported, nor on what FASA has adapted to.
 """
 
 import os

@@ -9,7 +9,7 @@ from ruamel.yaml.error import YAMLError
 
 from fasa.classification import job as classification
 from fasa.errors import UserError
-from fasa.job import MODEL, Schedule
+from fasa.job import MODEL, Pretraining, Schedule
 from fasa.sections import Count, Name, Positive, Section, Seed, read, refuse_infinite
 
 
@@ -75,6 +75,7 @@ class Profile(Section):
         weights: that backbones start from: "imagenet", or a file, in whose name ``{depth}`` stands for the
             ResNet's; None: random.
         threads: of a stage, on the CPU; the last digits of metrics depend on it.
+        pretrain: of the backbone; None: it starts as its config says.
         warmup: of what the rows of a seed share; None: each is trained from its initial weights.
         train: of a row's own part.
         launch: the command that training and detection run under, such as ``torchrun --nproc_per_node=8``,
@@ -86,6 +87,7 @@ class Profile(Section):
 
     data: dict[str, Any]
     train: Schedule
+    pretrain: Pretraining | None = None
     warmup: Schedule | None = None
     configs: Name | None = None
     config: dict[str, Any] = {}
@@ -95,6 +97,10 @@ class Profile(Section):
     traits: dict[Name, dict[str, Any]] = {}
     table: Table = Table()
     cost: Cost = Cost()
+
+    def __post_init__(self):
+        if self.pretrain and self.weights:
+            raise ValueError("pretrain and weights exclude each other: both say what backbones start from")
 
 
 class ClassifierRow(Section):

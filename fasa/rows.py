@@ -10,7 +10,7 @@ from fasa import traits
 from fasa.classification import job as classification
 from fasa.errors import UserError
 from fasa.job import MODEL, Job, method
-from fasa.params import AugmenterTrait, Params
+from fasa.params import AugmenterTrait, Params, Profile
 from fasa.sections import is_number, read
 
 FILLED_IN = {"num_classes", "width", "map_shape", "seed"}  # of an augmenter, by who builds it
@@ -69,6 +69,7 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
         augmenter=augmenter,
         adapt_every=adapt_every,
         signal=mine.signal or (adapting.signal if adapting else "loss"),
+        pretrained=pretrained(scale, profile),
         warmup=scale.warmup,
         train=scale.train,
         own_warmup=mine.model != MODEL or changes_network or changes_scores,
@@ -88,9 +89,15 @@ def shared_warmup(params: Params, profile: str, seed: int) -> Job:
         seed=seed,
         threads=scale.threads,
         augmenter=dict(type="FASA"),
+        pretrained=pretrained(scale, profile),
         warmup=scale.warmup,
         train=scale.warmup or scale.train,
     )
+
+
+def pretrained(scale: Profile, profile: str) -> str | None:
+    """Where the stage `pretrain` leaves the backbone of a profile that has one."""
+    return f"runs/{profile}/pretrain.pth" if scale.pretrain else None
 
 
 def compose_classifier(params: Params, set_name: str, row: str, seed: int) -> classification.Job:

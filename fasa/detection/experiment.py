@@ -17,7 +17,7 @@ from fasa.data import source
 from fasa.data.lvis import checked_annotations
 from fasa.detection.head import STAGE_SEED
 from fasa.detection.ranks import agreed, for_ranks
-from fasa.detection.training import save_history, save_model, train
+from fasa.detection.training import save_history, save_model, start_from, train
 from fasa.detection.weights import initial_weights
 from fasa.errors import UserError
 from fasa.job import Job, Schedule, method
@@ -192,7 +192,9 @@ def _warm_up(job: Job, work_dir: Path, out: Path) -> None:
 def _train(job: Job, schedule: Schedule, work_dir: Path, out: Path, branch_from: Path | None = None):
     settle(job.threads)
     cfg = training_config(job, schedule, work_dir)
-    if branch_from is None:
+    if branch_from is None and job.pretrained:
+        start_from(cfg, job.pretrained)
+    elif branch_from is None:
         cfg.model.backbone.init_cfg = initial_weights(job.weights, cfg.model.backbone)
     runner = train(for_ranks(cfg, get_world_size(), schedule.batch), branch_from)
     save_model(runner.model, cfg.classes["names"], out)

@@ -27,13 +27,15 @@ def initial_weights(weights: str | None, backbone: dict[str, Any]) -> dict[str, 
 
     Args:
         weights: "imagenet", torchvision's first weights of a ResNet-50 or 101; or a file with a state dict,
-            in whose name ``{depth}`` stands for the ResNet's; None: random.
+            in whose name ``{depth}`` stands for the ResNet's; None: as the config says, or random.
         backbone: of a config.
 
     Raises:
         UserError: no such file, or one of another network; or random weights that the config would freeze.
     """
     depth = backbone.get("depth")
+    if weights is None and backbone.get("init_cfg"):
+        return backbone["init_cfg"]
     if weights is None:
         if backbone.get("frozen_stages", -1) >= 0:
             raise UserError(

@@ -28,7 +28,7 @@ from fasa.command import command
 from fasa.data import kinds
 from fasa.errors import UserError
 from fasa.files import replacing
-from fasa.job import Job
+from fasa.job import MODEL, Job
 from fasa.params import Params, read_params
 from fasa.pipeline import closure, estimate, strip
 from fasa.pipeline.project import JOBS, NOTEBOOKS, root
@@ -98,6 +98,18 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
         groups = (compose(params, profile, row, seed).augmenter or {}).get("groups", {})
         notebook = "cluster" if scale.warmup else "no_groups"
         yield Stage(f"cluster@{profile}-{seed}", notebook, dict(profile=profile, seed=seed, groups=groups))
+    model = Path("configs", scale.configs or profile, f"{MODEL}.py")
+    yield Stage(
+        f"pretrain@{profile}",
+        "pretrain",
+        dict(
+            profile=profile,
+            config=str(model),
+            threads=scale.threads,
+            pretrain=msgspec.to_builtins(scale.pretrain),
+        ),
+        files=tuple(closure.config_files(model)),
+    )
     for name in chosen.rows:
         jobs = [compose(params, profile, name, seed) for seed in chosen.seeds]
         for job in jobs:

@@ -10,7 +10,7 @@ from ruamel.yaml.error import YAMLError
 from fasa.classification import job as classification
 from fasa.errors import UserError
 from fasa.job import MODEL, Pretraining, Schedule
-from fasa.sections import Count, Name, Positive, Section, Seed, read, refuse_infinite
+from fasa.sections import Count, Name, Positive, Section, Seed, read, refuse_infinite, resolved
 
 
 class Row(Section):
@@ -67,6 +67,8 @@ class Cost(Section):
 
 class Profile(Section):
     """A scale: data, schedule and the numbers of the traits.
+
+    In the file ``like: NAME`` takes what is not said from another profile, see `fasa.sections.resolved`.
 
     Args:
         data: of a kind of `fasa.data.kinds`, and its settings.
@@ -198,7 +200,7 @@ class Params(Section):
     Args:
         profiles: the scales that run.
         run, classify, tuning: what runs of each.
-        repro: of `run.rows`, those that ``make repro`` runs.
+        repro: the rows that ``make repro`` runs, of those in `run.rows`.
         rows: of the detector, the same at every scale.
         classification: its sets and rows.
         sections: every other key of the file, a profile each.
@@ -219,7 +221,7 @@ class Params(Section):
             ("profiles", self.profiles, self.sections),
             ("run.rows", self.run.rows, self.rows),
             ("run.seeds", self.run.seeds, None),
-            ("repro", self.repro, self.run.rows),
+            ("repro", self.repro, self.rows),
             ("classify.sets", self.classify.sets, sets),
             ("classify.rows", self.classify.rows, self.classification.rows),
             ("classify.seeds", self.classify.seeds, None),
@@ -266,6 +268,7 @@ def read_params(path: str | Path) -> Params:
     for name in profiles if isinstance(profiles, list) else ():
         if isinstance(name, str) and name not in sections:
             raise UserError(f"params.yaml: profiles names {name!r}, but there is no section {name}")
+    sections = {name: resolved(sections, name) for name in sections}
     for name, section in sections.items():
         if not isinstance(section, dict) or "data" not in section:
             names = ", ".join(name for name in Params.__struct_fields__ if name != "sections")

@@ -11,7 +11,7 @@ from fasa.classification import job as classification
 from fasa.errors import UserError
 from fasa.job import MODEL, Job, method
 from fasa.params import AugmenterTrait, Params, Profile
-from fasa.sections import is_number, read
+from fasa.sections import is_number, merged, read
 
 FILLED_IN = {"num_classes", "width", "map_shape", "seed"}  # of an augmenter, by who builds it
 
@@ -136,15 +136,6 @@ def compose_classifier(params: Params, set_name: str, row: str, seed: int) -> cl
         threads=there.threads,
         precision=there.precision,
     )
-
-
-def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Two nested dicts as one, the values of `above` where both have one; a None there leaves it out."""
-    both = dict(below)
-    for key, value in above.items():
-        nested = isinstance(value, dict) and isinstance(below.get(key), dict)
-        both[key] = merged(below[key], value) if nested else value
-    return {key: value for key, value in both.items() if value is not None}
 
 
 def check_augmenter(section: dict[str, Any], where: str, row: str = "") -> None:

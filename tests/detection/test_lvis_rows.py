@@ -101,7 +101,35 @@ def train(cfg):
     return runner, kept.steps
 
 
-@pytest.mark.parametrize("row", PARAMS.run.rows)
+@pytest.mark.parametrize("row", PARAMS.rows)
+def test_every_row_has_a_config(row, job, tmp_path):
+    one = job(row)
+    cfg = training_config(one, one.train, tmp_path)
+    assert cfg.train_cfg.max_epochs == 24 and len(cfg.classes["names"]) == 1203
+
+
+STEPPED = [  # every method and trait once; other rows are these with other numbers
+    "mask_rcnn_rfs",
+    "mask_rcnn_nms_fasa",
+    "mask_rcnn_fasa_released",
+    "mask_rcnn_smote",
+    "mask_rcnn_moex",
+    "mask_rcnn_instaboost",
+    "mask_rcnn_angular",
+    "mask_rcnn_cam",
+    "mask_rcnn_transfer",
+    "cascade_rcnn_rfs_fasa",
+    "mask_rcnn_seesaw_fasa",
+    "mask_rcnn_normed_fasa",
+]
+
+
+def test_the_rows_that_step_have_every_trait():
+    traits = {trait for row in STEPPED for trait in PARAMS.rows[row].traits}
+    assert traits == {trait for row in PARAMS.rows.values() for trait in row.traits}
+
+
+@pytest.mark.parametrize("row", STEPPED)
 def test_every_row_steps(row, job, tmp_path):
     one = job(row, config=CONFIG, weights=None, adapt_every=None)
     if one.augmenter:

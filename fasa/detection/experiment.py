@@ -10,11 +10,12 @@ import msgspec
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_world_size
+from mmengine.dist import get_world_size, is_main_process
 
 from fasa import traits
 from fasa.data import source
-from fasa.data.lvis import checked_annotations
+from fasa.data.compact import Compact, open_compact
+from fasa.data.lvis import refuse_missing
 from fasa.detection.head import STAGE_SEED
 from fasa.detection.ranks import agreed, for_ranks
 from fasa.detection.training import save_history, save_model, train
@@ -38,8 +39,8 @@ def model_config(job: Job) -> Config:
             f"params.yaml: there is no {path}, which profile {job.profile!r} and row {job.row!r} ask for"
         )
     cfg = Config.fromfile(path)
-    categories = checked_annotations(job.data, "train").categories
-    classes = Classes([one.name for one in categories], [one.frequency for one in categories])
+    train = annotations(job.data, "train")
+    classes = Classes(train.names.tolist(), train.frequency.tolist())
     for loader, part in ((cfg.train_dataloader, "train"), (cfg.held_out_dataloader, "val")):
         place = part_of(job.data, part)
         traits.innermost(loader.dataset).update(place, metainfo=dict(classes=classes.names))
@@ -107,9 +108,18 @@ def part_of(data: str, part: str) -> dict:
     return dict(data_root=data, data_prefix=dict(img=prefix), ann_file=f"annotations/{part}.json")
 
 
+def annotations(data: str, part: str) -> Compact:
+    """The annotations of a part of a prepared data set; the first rank sees that its images are there."""
+    found = open_compact(Path(data, "annotations", f"{part}.json"), thorough=is_main_process())
+    if is_main_process():
+        images = source(data).images
+        refuse_missing(Path(images, name) for name in found.file_names())
+    return found
+
+
 def held_out(cfg: Config, part: str) -> dict:
     """The data loader of ``adapt`` or ``val``, of a config of `model_config`."""
-    checked_annotations(cfg.data, part)
+    annotations(cfg.data, part)
     dataloader = copy.deepcopy(cfg.held_out_dataloader)
     dataloader.dataset.update(part_of(cfg.data, part))
     return dataloader

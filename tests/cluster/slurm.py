@@ -92,7 +92,7 @@ def workers(_) -> list[psutil.Process]:
     return found
 
 
-def wait_for(what: str, condition, seconds: float = 120) -> None:
+def wait_for(what: str, condition, seconds: float = 900) -> None:
     """Wait, and end with 1 if it does not come."""
     end = time.monotonic() + seconds
     while not condition():

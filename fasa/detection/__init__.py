@@ -5,7 +5,7 @@ What only some configs name is imported when it is first built: a run loads what
 
 from importlib import import_module
 
-from mmdet.registry import DATA_SAMPLERS, DATASETS, HOOKS, MODELS, TRANSFORMS
+from mmdet.registry import DATA_SAMPLERS, HOOKS, MODELS, TRANSFORMS
 from mmengine.registry import METRICS
 
 from fasa.detection.adaptation import AdaptationHook
@@ -26,7 +26,6 @@ ON_FIRST_USE = {  # registry and module of each name
     "KeepLabels": (TRANSFORMS, "nms_resampling"),
     "NMSResamplingRPNHead": (MODELS, "nms_resampling"),
     "PhasesHook": (HOOKS, "phases"),
-    "PreparedDataset": (DATASETS, "dataset"),
     "RepeatFactorSampler": (DATA_SAMPLERS, "repeat_factor_sampler"),
 }
 __all__ = [

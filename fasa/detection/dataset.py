@@ -9,7 +9,7 @@ from mmdet.registry import DATASETS
 from fasa.data.compact import open_compact
 
 
-@DATASETS.register_module(force=True)
+@DATASETS.register_module()
 class PreparedDataset(LVISV1Dataset):
     """What `LVISV1Dataset` makes of a prepared annotation file, image by image, from its compact form.
 

@@ -63,6 +63,9 @@ def two_nodes(folder: Path) -> Iterator[None]:
             time.sleep(0.5)
         yield
     finally:
+        said("scancel", "--state=RUNNING")
+        while said("squeue", "-h"):  # or what runs outlives the daemons
+            time.sleep(0.5)
         for daemon in reversed(daemons):
             daemon.send_signal(signal.SIGTERM)
             daemon.wait()

@@ -47,7 +47,7 @@ def main() -> None:
         change(folder, tiny=tiny)
         expect("plan", done := dvc(folder, "repro", "plan"), done.returncode == 0)
         broken(folder, "a killed dvc", lambda stage: stage.send_signal(signal.SIGKILL))
-        broken(folder, "a killed rank", lambda stage: workers(stage)[-1].kill())
+        broken(folder, "a killed rank", lambda stage: workers()[-1].kill())
         broken(
             folder,
             "a cancelled step",
@@ -65,11 +65,14 @@ def broken(folder: Path, what: str, strike) -> None:
     command = ["dvc", "repro", "--single-item", TRAIN]
     streams = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     stage = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, **streams)
-    wait_for("it trains on two nodes and has saved", lambda: saved(folder) and len(workers(stage)) == 2)
-    ranks = workers(stage)
-    strike(stage)
-    begin = time.monotonic()
-    output, _ = stage.communicate(timeout=60)
+    try:
+        wait_for("it trains on two nodes and has saved", lambda: saved(folder) and len(workers()) == 2)
+        ranks = workers()
+        strike(stage)
+        begin = time.monotonic()
+        output, _ = stage.communicate()
+    finally:
+        stage.kill()
     wait_for("the step is gone", lambda: not said("squeue", "-h", "-s") and not said("squeue", "-h"))
     wait_for("no rank is left", lambda: not any(one.is_running() for one in ranks))
     lines = [line for line in output.splitlines() if line.startswith("error: ")]
@@ -82,12 +85,12 @@ def saved(folder: Path) -> bool:
     return bool(list(folder.glob(f".fasa/{TRAIN}/*/last.pth")))
 
 
-def workers(_) -> list[psutil.Process]:
+def workers() -> list[psutil.Process]:
     """The ranks, which are children of Slurm's daemons."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
-        if "fasa.detection.worker" in command and "python" in command[0] and "srun" not in command[0]:
+        if "fasa.detection.worker" in command and "python" in command[0]:  # not srun itself
             found.append(process)
     return found
 

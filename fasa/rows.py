@@ -46,11 +46,12 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
         )
     if augmenter is not None:
         check_augmenter(augmenter, source, where)
-    changes_network = any(traits.load(name).warmup for name in fragments)
+    changes_warmup = any(traits.load(name).warmup for name in fragments)
     changes_scores = augmenter is not None and method(augmenter).changes_scores
-    if changes_network and changes_scores:
+    scoring = [name for name in fragments if getattr(traits.load(name), "scores", False)]
+    if scoring and changes_scores:
         raise UserError(
-            f"params.yaml: {where}: {augmenter['type']} has scores of its own, as has {', '.join(fragments)}"
+            f"params.yaml: {where}: {augmenter['type']} has scores of its own, as has {', '.join(scoring)}"
         )
     adapt_every = mine.adapt_every if mine.adapt_every is not None else adapting and adapting.adapt_every
     if adapt_every is not None and not method(augmenter).adapts():
@@ -62,6 +63,7 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
         row=row,
         seed=seed,
         threads=scale.threads,
+        optimizer=scale.optimizer,
         model=mine.model,
         traits=fragments,
         augmenter=augmenter,
@@ -69,7 +71,7 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
         signal=mine.signal or (adapting.signal if adapting else "loss"),
         warmup=scale.warmup,
         train=scale.train,
-        own_warmup=mine.model != MODEL or changes_network or changes_scores,
+        own_warmup=mine.model != MODEL or changes_warmup or changes_scores,
     )
 
 
@@ -83,6 +85,7 @@ def shared_warmup(params: Params, profile: str, seed: int) -> Job:
         row="warmup",
         seed=seed,
         threads=scale.threads,
+        optimizer=scale.optimizer,
         augmenter=dict(type="FASA"),
         warmup=scale.warmup,
         train=scale.warmup or scale.train,

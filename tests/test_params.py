@@ -65,13 +65,14 @@ def put(params, path, value):
 
 
 NAN, INF = float("nan"), float("inf")
+SGD = dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=1e-4)
 FASA = "embedded.traits.fasa.augmenter"
 GLYPHS = "classification.sets.glyphs"
 MISTAKES = [
     # unknown, missing, of another type
     ("embedded.warmup.rampe", 3, "embedded.warmup: Object contains unknown field `rampe`"),
-    ("embedded.warmup", dict(batch=8, lr=1), "embedded.warmup: give either iterations or epochs"),
-    ("embedded.warmup", dict(iterations=8, lr=1), "embedded.warmup: Object missing required field `batch`"),
+    ("embedded.warmup", dict(batch=8), "embedded.warmup: give either iterations or epochs"),
+    ("embedded.warmup", dict(iterations=8), "embedded.warmup: Object missing required field `batch`"),
     ("embedded.train.iterations", "many", "embedded.train.iterations: Expected `int | null`, got `str`"),
     ("embedded.train.iterations", True, "embedded.train.iterations: Expected `int | null`, got `bool`"),
     ("embedded.threads", "two", "embedded.threads: Expected `int`, got `str`"),
@@ -88,10 +89,23 @@ MISTAKES = [
     ("rows.mask_rcnn", dict(trait=["rfs"]), "rows.mask_rcnn: Object contains unknown field `trait`"),
     # out of range or not finite
     ("embedded.train.iterations", 0, "embedded.train.iterations: Expected `int` >= 1"),
-    ("embedded.train.lr", NAN, "embedded.train.lr is nan; it must be a finite number"),
-    ("embedded.train.lr", INF, "embedded.train.lr is inf; it must be a finite number"),
-    ("embedded.train.lr", -1, "embedded.train.lr: Expected `float` > 0.0"),
-    ("embedded.train.lr", 0, "embedded.train.lr: Expected `float` > 0.0"),
+    ("embedded.optimizer.lr", NAN, "embedded.optimizer.lr is nan; it must be a finite number"),
+    ("embedded.optimizer.lr", INF, "embedded.optimizer.lr is inf; it must be a finite number"),
+    ("embedded.optimizer.lr", -1, "embedded.optimizer.lr: Expected `float` > 0.0"),
+    ("embedded.optimizer.lr", 0, "embedded.optimizer.lr: Expected `float` > 0.0"),
+    ("embedded.optimizer.type", "Adam", "embedded.optimizer.type: Invalid enum value 'Adam'"),
+    ("embedded.optimizer.type", "SGD", "embedded.optimizer: SGD needs a momentum, and AdamW takes none"),
+    ("embedded.optimizer.momentum", 0.9, "embedded.optimizer: SGD needs a momentum, and AdamW takes none"),
+    (
+        "embedded.optimizer.classifier",
+        SGD | dict(classifier=SGD),
+        "embedded.optimizer.classifier: a classifier's optimizer has no classifier",
+    ),
+    (
+        "embedded.optimizer.classifier",
+        SGD | dict(momentum=1),
+        "embedded.optimizer.classifier.momentum: Expected `float` < 1.0",
+    ),
     ("embedded.train.final", 2, "embedded.train.final: Expected `float` <= 1.0"),
     ("embedded.train.batch", -8, "embedded.train.batch: Expected `int` >= 1"),
     ("embedded.warmup.ramp", 801, "embedded.warmup: ramp 801 must be below iterations, 800"),

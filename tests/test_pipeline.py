@@ -189,7 +189,7 @@ def test_editing_a_row_affects_that_row_alone(clone, first):
 
 def test_a_mistake_stops_before_anything_is_lost(clone, first):
     tiny = yaml.load((clone / "params.yaml").read_text())["tiny"]
-    before = change(clone, tiny=tiny | dict(warmup=dict(iterations=4, batch=2, lr=1e-3, rampe=2)))
+    before = change(clone, tiny=tiny | dict(warmup=dict(iterations=4, batch=2, rampe=2)))
     done = dvc(clone, "repro")
     (clone / "params.yaml").write_text(before)
     assert done.returncode != 0

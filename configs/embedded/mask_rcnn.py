@@ -94,8 +94,4 @@ held_out_dataloader = dict(
     ),
 )
 
-optim_wrapper = dict(
-    # Not the paper's SGD: from random weights AdamW gets as far in a third of the iterations.
-    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05, fused=True),
-    clip_grad=dict(max_norm=35),
-)
+optim_wrapper = dict(clip_grad=dict(max_norm=35))

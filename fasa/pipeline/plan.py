@@ -43,6 +43,7 @@ REPORTS = {  # of evaluated rows, and their notebooks
     "table8": "comparison",
     "augmentations": "comparison",
     "combinations": "comparison",
+    "optimizer": "comparison",
 }
 
 
@@ -139,6 +140,8 @@ def of_job(name: str, notebook: str, job: Job, **more: Any) -> Stage:
     for trait in job.traits:
         modules += traits.load(trait).imports
         files.append(traits.FOLDER / f"{trait}.py")
+    if job.optimizer.classifier:
+        modules.append("fasa.detection.classifier_apart")
     if job.augmenter:
         modules.append(fasa.methods()[job.augmenter["type"]])
         if job.augmenter.get("phase"):

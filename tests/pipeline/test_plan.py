@@ -209,4 +209,4 @@ def test_what_is_found_is_what_is_imported(checkout):
 
 
 def test_params_are_read_as_dvc_reads_them(tmp_path):
-    assert read_params(Path(ROOT, "params.yaml")).sections["embedded"].train.lr == 0.001  # written 1e-3
+    assert read_params(Path(ROOT, "params.yaml")).sections["embedded"].optimizer.lr == 0.001  # written 1e-3

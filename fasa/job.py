@@ -114,6 +114,20 @@ class Job(Section):
         return f"{self.row}-{self.seed}"
 
 
+class Candidate(Section):
+    """One candidate of a tuning study, for one seed; made by `fasa.rows.candidate`.
+
+    Args:
+        rows: the jobs of the study's rows.
+        warmup: the job of a warm-up of its own, which its rows share; None: the profile's.
+        data: module and settings of a data set of its own, which replaces the one that the jobs name.
+    """
+
+    rows: list[Job]
+    warmup: Job | None = None
+    data: dict[str, Any] | None = None
+
+
 def method(augmenter: dict[str, Any]) -> type:
     """The class that an augmenter's section names."""
     return getattr(fasa, augmenter["type"])

@@ -163,18 +163,18 @@ class Classify(Section):
     seeds: list[Seed]
 
 
-class Tuning(Section):
-    """What ``dvc repro tuning/dvc.yaml`` tries.
+class Study(Section):
+    """What ``dvc repro tuning/STUDY/dvc.yaml`` tries; its rule is in `fasa.report.tuning`.
 
     Args:
-        row: whose `prob_scale` is chosen.
-        prob_scale: candidates.
+        rows: that the rule looks at.
         seeds: of `Run.seeds`.
+        candidates: by name, what each changes in the section of a profile; an optimizer is changed whole.
     """
 
-    row: Name
-    prob_scale: list[Annotated[float, Meta(gt=0)]]
-    seeds: list[Seed]
+    rows: Annotated[list[Name], Meta(min_length=1)]
+    seeds: Annotated[list[Seed], Meta(min_length=1)]
+    candidates: Annotated[dict[Name, dict[str, Any]], Meta(min_length=1)]
 
 
 class Params(Section):
@@ -182,7 +182,8 @@ class Params(Section):
 
     Args:
         profiles: the scales that run.
-        run, classify, tuning: what runs of each.
+        run, classify: what runs of each.
+        tuning: the studies by which settings are chosen.
         repro: of `run.rows`, those that ``make repro`` runs.
         rows: of the detector, the same at every scale.
         classification: its sets and rows.
@@ -193,7 +194,7 @@ class Params(Section):
     run: Run
     repro: list[Name]
     classify: Classify
-    tuning: Tuning
+    tuning: dict[Name, Study]
     rows: dict[Name, Row]
     classification: Classification
     sections: dict[Name, Profile]
@@ -208,9 +209,8 @@ class Params(Section):
             ("classify.sets", self.classify.sets, sets),
             ("classify.rows", self.classify.rows, self.classification.rows),
             ("classify.seeds", self.classify.seeds, None),
-            ("tuning.row", [self.tuning.row], self.rows),
-            ("tuning.prob_scale", self.tuning.prob_scale, None),
-            ("tuning.seeds", self.tuning.seeds, self.run.seeds),
+            *((f"tuning.{name}.rows", study.rows, self.rows) for name, study in self.tuning.items()),
+            *((f"tuning.{name}.seeds", study.seeds, self.run.seeds) for name, study in self.tuning.items()),
         ):
             if twice := [value for i, value in enumerate(values) if value in values[:i]]:
                 raise ValueError(f"{where} names {twice[0]!r} twice")

@@ -8,11 +8,13 @@ import msgspec
 import fasa
 from fasa import traits
 from fasa.classification import job as classification
+from fasa.data import kinds
 from fasa.errors import UserError
-from fasa.job import MODEL, Job, method
-from fasa.params import AugmenterTrait, Params
+from fasa.job import MODEL, Candidate, Job, method
+from fasa.params import AugmenterTrait, Params, Profile
 from fasa.sections import is_number, read
 
+AFTER_WARMUP = {"train", "traits", "table", "cost"}  # of a profile: nothing that its rows share depends on it
 FILLED_IN = {"num_classes", "width", "map_shape", "seed"}  # of an augmenter, by who builds it
 
 
@@ -89,6 +91,33 @@ def shared_warmup(params: Params, profile: str, seed: int) -> Job:
         augmenter=dict(type="FASA"),
         warmup=scale.warmup,
         train=scale.warmup or scale.train,
+    )
+
+
+def candidate(params: Params, profile: str, study: str, name: str, seed: int) -> Candidate:
+    """What one candidate of a study trains at a profile's scale.
+
+    All candidates of a study train a warm-up of their own where any of them changes what a warm-up depends
+    on: so they compare, and stay what they are when the profile takes up what was chosen.
+
+    Raises:
+        UserError: an override that the profile's section cannot take.
+    """
+    those, where = params.tuning[study].candidates, f"tuning.{study}.candidates.{name}"
+    section = msgspec.to_builtins(params.sections[profile])
+    if "optimizer" in those[name]:
+        del section["optimizer"]
+    section = read(Profile, merged(section, those[name]), where)
+    params = msgspec.structs.replace(params, sections=params.sections | {profile: section})
+    data = None
+    if "data" in those[name]:
+        module, settings = kinds.find(kinds.DETECTION, section.data, f"{where}.data")
+        data = dict(module=module.__name__, settings=msgspec.to_builtins(settings))
+    own = any(changes.keys() - AFTER_WARMUP for changes in those.values())
+    return Candidate(
+        rows=[compose(params, profile, row, seed) for row in params.tuning[study].rows],
+        warmup=shared_warmup(params, profile, seed) if own else None,
+        data=data,
     )
 
 

@@ -1,6 +1,7 @@
 """AdamW for all parameters, whatever the profile trains with (beyond the paper).
 
-It scales the step of each parameter: a rare class's weights move as far as the others, where SGD leaves them behind.
+It scales the step of each parameter: rare classes' weights move as far as others, where SGD leaves them
+behind.
 """
 
 from fasa.sections import Above0, NonNegative, Section

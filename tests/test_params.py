@@ -135,7 +135,7 @@ MISTAKES = [
     ),
     ("embedded.data.objects", [5, 3], "embedded.data"),
     ("embedded.data.classes", "many", "embedded.data.classes: Expected `int`, got `str`"),
-    ("embedded.data.exponent", NAN, "embedded.data.exponent is nan"),
+    ("embedded.data.ratio", NAN, "embedded.data.ratio is nan"),
     (f"{FASA}.prob_scale", NAN, f"{FASA}.prob_scale is nan"),
     (f"{FASA}.prob_scale", -1, f"{FASA}"),
     (f"{FASA}.prob_scale", "8", f"{FASA}"),

@@ -110,7 +110,7 @@ MISTAKES = [
     (
         "embedded.optimizer.classifier",
         SGD | dict(classifier=SGD),
-        "embedded.optimizer.classifier: a classifier's optimizer has no classifier",
+        "embedded.optimizer: a classifier's optimizer has no classifier",
     ),
     (
         "embedded.optimizer.classifier",

@@ -71,6 +71,39 @@ class Schedule(Section):
         return self.iterations or self.epochs
 
 
+class Pretraining(Section):
+    """How a backbone learns to tell characters apart that are no classes, see `fasa.detection.pretraining`.
+
+    Args:
+        classes: characters.
+        images: pictures of each that are trained on.
+        image_size: side of the square pictures, in pixels.
+        object_size: smallest and largest side of a character before it is turned, in pixels.
+        iterations: of `batch` pictures.
+        batch: pictures.
+        lr: peak learning rate.
+        seed: of pictures, weights and order; rows of all seeds share the backbone.
+    """
+
+    classes: Annotated[int, Meta(ge=2)]
+    images: Positive
+    image_size: Annotated[int, Meta(ge=32, le=1024)]
+    object_size: tuple[Positive, Positive]
+    iterations: Positive
+    batch: Annotated[int, Meta(ge=2)]
+    lr: Above0
+    seed: Seed = 0
+
+    def __post_init__(self):
+        smallest, largest = self.object_size
+        # What does not fit, turned, is drawn again, so some must.
+        if not 8 <= smallest <= largest <= self.image_size or smallest > 0.75 * self.image_size:
+            raise ValueError(
+                "object_size must be [smallest, largest], at least 8 and at most 3/4 and 1 of image_size, "
+                f"{self.image_size}"
+            )
+
+
 class Job(Section):
     """A row of params.yaml at the scale of a profile, for one seed; made by `fasa.rows.compose`.
 
@@ -89,6 +122,7 @@ class Job(Section):
         optimizer: of all that is trained.
         warmup: of what the rows of a seed share; None: a row is trained from its initial weights.
         train: of the row's own part.
+        pretrained: the checkpoint that the backbone starts from; None: it starts as the config says.
         own_warmup: whether the row's network, or what trains it, is another one than the shared warm-up's.
     """
 
@@ -106,6 +140,7 @@ class Job(Section):
     augmenter: dict[str, Any] | None = None
     adapt_every: Count | None = None
     signal: Literal["loss", "metric"] = "loss"
+    pretrained: str | None = None
     own_warmup: bool = False
 
     @property
@@ -120,12 +155,14 @@ class Candidate(Section):
     Args:
         rows: the jobs of the study's rows.
         warmup: the job of a warm-up of its own, which its rows share; None: the profile's.
-        data: module and settings of a data set of its own, which replaces the one that the jobs name.
+        data: module and settings of a data set of its own; None: the one that the jobs name.
+        pretrain: of a backbone of its own; None: the one that the jobs name, if any.
     """
 
     rows: list[Job]
     warmup: Job | None = None
     data: dict[str, Any] | None = None
+    pretrain: Pretraining | None = None
 
 
 def method(augmenter: dict[str, Any]) -> type:

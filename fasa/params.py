@@ -9,7 +9,7 @@ from ruamel.yaml.error import YAMLError
 
 from fasa.classification import job as classification
 from fasa.errors import UserError
-from fasa.job import MODEL, Optimizer, Schedule
+from fasa.job import MODEL, Optimizer, Pretraining, Schedule
 from fasa.sections import Count, Name, Positive, Section, Seed, read, refuse_infinite
 
 
@@ -71,6 +71,7 @@ class Profile(Section):
         configs: the folder below ``configs`` with the models; None: of the profile's own name.
         threads: of a stage, on the CPU; the last digits of metrics depend on it.
         optimizer: of both parts of a training.
+        pretrain: of the backbone; None: it starts as its config says.
         warmup: of what the rows of a seed share; None: each is trained from its initial weights.
         train: of a row's own part.
         traits: settings of fragments, which have defaults, and `AugmenterTrait`s, by name.
@@ -80,6 +81,7 @@ class Profile(Section):
     data: dict[str, Any]
     optimizer: Optimizer
     train: Schedule
+    pretrain: Pretraining | None = None
     warmup: Schedule | None = None
     configs: Name | None = None
     threads: Positive = 1

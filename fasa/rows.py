@@ -71,6 +71,7 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
         augmenter=augmenter,
         adapt_every=adapt_every,
         signal=mine.signal or (adapting.signal if adapting else "loss"),
+        pretrained=pretrained(scale, profile),
         warmup=scale.warmup,
         train=scale.train,
         own_warmup=mine.model != MODEL or changes_warmup or changes_scores,
@@ -89,9 +90,15 @@ def shared_warmup(params: Params, profile: str, seed: int) -> Job:
         threads=scale.threads,
         optimizer=scale.optimizer,
         augmenter=dict(type="FASA"),
+        pretrained=pretrained(scale, profile),
         warmup=scale.warmup,
         train=scale.warmup or scale.train,
     )
+
+
+def pretrained(scale: Profile, profile: str) -> str | None:
+    """Where the stage `pretrain` leaves the backbone of a profile that has one."""
+    return f"runs/{profile}/pretrain.pth" if scale.pretrain else None
 
 
 def candidate(params: Params, profile: str, study: str, name: str, seed: int) -> Candidate:
@@ -118,6 +125,8 @@ def candidate(params: Params, profile: str, study: str, name: str, seed: int) ->
         rows=[compose(params, profile, row, seed) for row in params.tuning[study].rows],
         warmup=shared_warmup(params, profile, seed) if own else None,
         data=data,
+        # Other data have other classes, of which a backbone must have seen none.
+        pretrain=section.pretrain if {"data", "pretrain"} & those[name].keys() else None,
     )
 
 

@@ -50,6 +50,19 @@ def test_a_candidate_that_changes_the_data_has_all_of_their_settings(params):
     one = candidate(study(params, more=dict(data=dict(classes=70))), "embedded", "one", "more", 1)
     assert one.data["module"] == "fasa.data.glyphs" and one.data["settings"]["classes"] == 70
     assert one.data["settings"]["images"]["train"] == 1500 and one.warmup is not None
+    assert (
+        one.pretrain == params.sections["embedded"].pretrain is not None
+    )  # on characters that are no classes
+
+
+def test_a_candidate_may_start_from_random_weights_or_a_backbone_of_its_own(params):
+    tried = study(
+        params, none=dict(pretrain=None), short=dict(pretrain=dict(iterations=9)), sgd=dict(optimizer=SGD)
+    )
+    for name, path, iterations in (("none", None, None), ("short", True, 9), ("sgd", True, None)):
+        one = candidate(tried, "embedded", "one", name, 1)
+        assert one.warmup.pretrained == one.rows[0].pretrained == (path and "runs/embedded/pretrain.pth")
+        assert (one.pretrain and one.pretrain.iterations) == iterations
 
 
 def test_a_none_above_leaves_out_what_is_below():

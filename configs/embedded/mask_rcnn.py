@@ -1,8 +1,8 @@
-"""Mask R-CNN at the embedded scale: glyphs of 128 pixels, random weights, two CPU cores.
+"""Mask R-CNN at the embedded scale: glyphs of 128 pixels, two CPU cores.
 
 From mmdet's own Mask R-CNN, and smaller: ResNet-18 with half the channels, an FPN of 64 channels that
-starts at stride 8, one mask convolution. Two changes are needs of random weights: nothing is frozen and
-the norms are trained.
+starts at stride 8, one mask convolution. The backbone starts from what the profile's `pretrain` makes,
+all else from random weights: so nothing is frozen and the norms are trained.
 """
 
 _base_ = ["mmdet::_base_/models/mask-rcnn_r50_fpn.py", "../_base_/fasa.py"]

@@ -15,7 +15,7 @@ from fasa import traits
 from fasa.data import source
 from fasa.data.lvis import checked_annotations
 from fasa.detection.head import STAGE_SEED
-from fasa.detection.training import history, save_model, train
+from fasa.detection.training import history, save_model, start_from, train
 from fasa.errors import UserError
 from fasa.job import Job, Optimizer, Schedule, method
 from fasa.sections import read
@@ -168,6 +168,8 @@ def _warm_up(job: Job, work_dir: Path, out: Path) -> None:
 def _train(job: Job, schedule: Schedule, work_dir: Path, out: Path, branch_from: Path | None = None):
     settle(job.threads)
     cfg = training_config(job, schedule, work_dir)
+    if job.pretrained and branch_from is None:
+        start_from(cfg, job.pretrained)
     runner = train(cfg, branch_from)
     save_model(runner.model, cfg.classes["names"], out)
     return runner

@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from fasa.data.lvis import checked_annotations
 from fasa.detection.evaluate import detect_part, measured
 from fasa.detection.experiment import augmenter_metrics, train_row, train_warmup
+from fasa.detection.pretraining import train_backbone
 from fasa.evaluation import OLD, POOL, judge, tide
 from fasa.files import replacing
-from fasa.job import Candidate, Job
+from fasa.job import MODEL, Candidate, Job
 from fasa.sections import read
 
 
@@ -28,20 +29,23 @@ def try_out(candidate: Candidate, warmup: Path, part: str, work: Path) -> dict[s
         Of each row: AP_Old, AP_Pool and TIDE's errors of masks and boxes, named as by `measured`; what its
         augmenter did; iteration_ms, of its training with all that comes in between.
     """
-    data = candidate.rows[0].data
+    first = candidate.rows[0]
+    own, config = dict(data=first.data), Path("configs", first.configs, f"{MODEL}.py")
     if candidate.data:
-        data = str(work / "data")
-        if not Path(data).exists():
+        own["data"] = str(work / "data")
+        if not Path(own["data"]).exists():
             kind = import_module(candidate.data["module"])
-            kind.prepare(read(kind.Settings, candidate.data["settings"]), data)
-    checked_annotations(data, part)  # before hours of training
+            kind.prepare(read(kind.Settings, candidate.data["settings"]), own["data"])
+    checked_annotations(own["data"], part)  # before hours of training
+    if candidate.pretrain:
+        own["pretrained"] = str(work / "pretrain.pth")
+        if not Path(own["pretrained"]).exists():
+            train_backbone(config, own["data"], candidate.pretrain, first.threads, Path(own["pretrained"]))
     if candidate.warmup:
         warmup = work / "warmup.pth"
         if not warmup.exists():
-            train_warmup(replace(candidate.warmup, data=data), work / "warmup", warmup)
-    return {
-        job.row: _metrics(replace(job, data=data), warmup, part, work / job.row) for job in candidate.rows
-    }
+            train_warmup(replace(candidate.warmup, **own), work / "warmup", warmup)
+    return {job.row: _metrics(replace(job, **own), warmup, part, work / job.row) for job in candidate.rows}
 
 
 def _metrics(job: Job, warmup: Path, part: str, work: Path) -> dict[str, float]:

@@ -27,7 +27,7 @@ from fasa.command import command
 from fasa.data import kinds
 from fasa.errors import UserError
 from fasa.files import replacing
-from fasa.job import Job
+from fasa.job import MODEL, Job
 from fasa.params import Params, read_params
 from fasa.pipeline import closure, strip
 from fasa.pipeline.project import JOBS, NOTEBOOKS, root
@@ -97,6 +97,18 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
     for seed in chosen.seeds:
         yield of_job(f"warmup@{profile}-{seed}", "warmup", shared_warmup(params, profile, seed))
         yield Stage(f"cluster@{profile}-{seed}", "cluster", dict(profile=profile, seed=seed, groups=groups))
+    model = Path("configs", scale.configs or profile, f"{MODEL}.py")
+    yield Stage(
+        f"pretrain@{profile}",
+        "pretrain",
+        dict(
+            profile=profile,
+            config=str(model),
+            threads=scale.threads,
+            pretrain=msgspec.to_builtins(scale.pretrain),
+        ),
+        files=tuple(closure.config_files(model)),
+    )
     for name in chosen.rows:
         jobs = [compose(params, profile, name, seed) for seed in chosen.seeds]
         for job in jobs:

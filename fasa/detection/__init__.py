@@ -27,6 +27,7 @@ ON_FIRST_USE = {  # registry and module of each name
     "KeepLabels": (TRANSFORMS, "nms_resampling"),
     "NMSResamplingRPNHead": (MODELS, "nms_resampling"),
     "PhasesHook": (HOOKS, "phases"),
+    "RowRoIExtractor": (MODELS, "roi_align"),
     "RepeatFactorSampler": (DATA_SAMPLERS, "repeat_factor_sampler"),
 }
 __all__ = [

@@ -118,6 +118,8 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
         yield Stage(f"report@{profile}-{name}", notebook, settings | dict(report=name))
     yield Stage(f"table5@{profile}", "costs", settings)
     yield Stage(f"summary@{profile}", "summary", settings)
+    classifiers = dict(sets=params.classify.sets, rows=params.classify.rows, seeds=params.classify.seeds)
+    yield Stage(f"claims@{profile}", "claims", settings | dict(classifiers=classifiers))
     jobs = {
         name: msgspec.to_builtins(compose(params, profile, name, chosen.seeds[0])) for name in chosen.rows
     }

@@ -24,10 +24,15 @@ def compare(a: Sequence[Record], b: Sequence[Record], names: Iterable[str] = MAI
     Raises:
         UserError: runs that were not evaluated on the same images and resamples.
     """
-    if len({run.images for run in (*a, *b)}) > 1:
-        raise UserError("runs were evaluated on different images or resamples; evaluate them again")
+    refuse_other_images([*a, *b])
     there = [name for name in names if all(name in run.replicates for run in (*a, *b))]
     return {name: interval(*difference(a, b, name)) for name in there}
+
+
+def refuse_other_images(runs: Iterable[Record]) -> None:
+    """Refuse runs whose replicates do not belong together."""
+    if len({run.images for run in runs}) > 1:
+        raise UserError("runs were evaluated on different images or resamples; evaluate them again")
 
 
 def difference(a: Sequence[Record], b: Sequence[Record], name: str) -> tuple[float, np.ndarray]:

@@ -13,8 +13,8 @@ def write(folder, name, accuracy, leaky=False):
         per_class=[accuracy, accuracy],
         leaky=leaky,
     )
-    (folder / "runs/small/classify").mkdir(parents=True, exist_ok=True)
-    (folder / "runs/small/classify" / f"{name}.json").write_text(json.dumps(record))
+    (folder / "results/classify/small").mkdir(parents=True, exist_ok=True)
+    (folder / "results/classify/small" / f"{name}.json").write_text(json.dumps(record))
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_tables_hold_ours_the_papers_and_what_is_leaky(records):
 
 def test_a_set_without_runs_is_named(records):
     with pytest.raises(UserError, match="run: dvc repro classification@small"):
-        classification.read_records("small", ["ce"], [7])
+        classification.report("small", classification.read_records("small", ["ce"], [7]), {})
 
 
 def test_lines_are_means_over_seeds_and_neighbours():

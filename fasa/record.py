@@ -14,7 +14,7 @@ import numpy as np
 from fasa.errors import UserError
 from fasa.files import replacing
 
-STEP = 0.002  # percent: replicates are kept to this, in 16 bits
+STEP = 0.005  # percent: replicates are kept to this, in 16 bits
 UNMEASURED = np.iinfo(np.uint16).max
 PASS = "pass "  # before the name of a column of the adaptation passes
 
@@ -46,6 +46,7 @@ class Record:
             metric_names=np.array(list(self.metrics), dtype=np.str_),
             metrics=np.array(list(self.metrics.values()), dtype=np.float64),
             images=np.array(self.images, dtype=np.int64),
+            step=np.array(STEP),
             replicate_names=np.array(list(self.replicates), dtype=np.str_),
             replicates=np.where(np.isnan(kept), UNMEASURED, np.nan_to_num(kept / STEP).round()),
             best_scores=np.asarray(self.best_scores, dtype=np.float16),
@@ -75,7 +76,7 @@ class Record:
     @classmethod
     def _of(cls, arrays: Mapping[str, np.ndarray]) -> "Record":
         kept = arrays["replicates"]
-        values = np.where(kept == UNMEASURED, np.nan, kept * STEP)
+        values = np.where(kept == UNMEASURED, np.nan, kept * arrays["step"])
         passes = {
             name.removeprefix(PASS): column.tolist()
             for name, column in arrays.items()

@@ -120,7 +120,6 @@ def test_results_hold_every_row_and_metric(clone, first):
     assert fasa.keys() - names == {"fasa_adaptations", "virtual_per_iteration", "fasa_groups"}
     assert fasa["fasa_adaptations"] == dict(mean=4, std=None, n=1, each=[4])
     assert {"rfs_r", "rfs_up_c"} <= metrics["mask_rcnn_rfs_fasa"].keys()
-    assert 0 <= metrics["mask_rcnn_cam"]["cam_every_8"]["mean"] <= 100
     shown = json.loads(dvc(clone, "metrics", "show", "--json").stdout)
     runs = {Path(name).stem: values["data"] for name, values in shown[""]["data"].items()}
     assert runs["mask_rcnn_fasa-0"]["segm_AP"] == round(fasa["segm_AP"]["mean"], 2) and len(runs) == 7

@@ -178,6 +178,7 @@ def margin_sensitivity(margins: dict[float, dict[int, dict[str, float]]]) -> Fig
     Args:
         margins: the metrics of each seed at each margin.
     """
+    margins = {margin: seeds for margin, seeds in margins.items() if seeds}
     if not margins:
         return nothing_ran()
     figure, axes = plt.subplots()

@@ -11,14 +11,14 @@ CAM = "mask_rcnn_cam"  # what confuses is what it had learnt at its end
 
 
 def margins(jobs: dict, found: dict[str, dict[int, dict]]) -> dict[float, dict[int, dict]]:
-    """The metrics of each seed at each angular margin, smallest first.
+    """The metrics of each seed at each angular margin, smallest first; no seeds where it has not run.
 
     Args:
         jobs: of each row, as plain data.
         found: the metrics of each seed of each row.
     """
-    mine = {jobs[row]["augmenter"]["margin"]: row for row in found if row.startswith(MARGIN)}
-    return {margin: found[mine[margin]] for margin in sorted(mine)}
+    mine = {job["augmenter"]["margin"]: row for row, job in jobs.items() if row.startswith(MARGIN)}
+    return {margin: found.get(mine[margin], {}) for margin in sorted(mine)}
 
 
 def repeats(census: dict, jobs: dict, found: dict[str, dict[int, dict]]) -> dict[float, list[dict]]:
@@ -68,11 +68,13 @@ def section(
     metrics = {f"segm_{name}": f"mask {name}" for name in ("AP", "APr", "APc", "APf")}
     body = []
     for margin, seeds in margins.items():
-        means = [_cell(mean(seed.get(metric, np.nan) for seed in seeds.values()), 1) for metric in metrics]
-        body.append([f"{margin:g}", *means, str(len(seeds))])
+        columns = [[seed.get(metric, np.nan) for seed in seeds.values()] or [np.nan] for metric in metrics]
+        means = [_cell(mean(column), 1) for column in columns]
+        body.append([f"{margin:g}", *(means if seeds else ["not run", *means[1:]]), str(len(seeds))])
     sensitivity = markdown(["m_a", *metrics.values(), "n"], body)
     body = [[str(size), *(_cell(share, 0) for share in both)] for size, both in shares.items()]
     partners = markdown(["images in a batch", "one confusing class, %", "all three, %"], body)
+    partners = partners if body else f"`{CAM}`: not run, or no tail class with confusing ones."
     body = [
         [f"{threshold:g}", *(_cell(mine[group], 2) for mine in both for group in "rcf")]
         for threshold, both in repeats.items()

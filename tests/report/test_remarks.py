@@ -9,11 +9,12 @@ def test_margins_are_sorted_and_only_those():
     }
     found = {name: {0: dict(segm_AP=float(len(name)))} for name in rows}
     margins = remarks.margins(rows, found)
+    assert list(remarks.margins(rows, {})) == [0.0, 0.1] and remarks.margins(rows, {})[0.1] == {}
     assert list(margins) == [0.0, 0.1] and margins[0.0] == found["mask_rcnn_angular_m00"]
 
 
 def test_section_holds_what_was_measured():
-    margins = {0.0: {0: dict(segm_AP=10.0), 1: dict(segm_AP=20.0)}, 0.5: {0: dict(segm_AP=1.0)}}
+    margins = {0.0: {0: dict(segm_AP=10.0), 1: dict(segm_AP=20.0)}, 0.2: {}, 0.5: {0: dict(segm_AP=1.0)}}
     measured = {
         "mask_rcnn": dict(seconds=0.4),
         "mask_rcnn_smote": dict(seconds=9.0),
@@ -22,6 +23,7 @@ def test_section_holds_what_was_measured():
     repeats = {0.07: [dict(r=4.125, c=2.0, f=None), dict(r=5.0, c=2.0, f=1.0)]}
     text = remarks.section(margins, {8: (25, 12.5)}, repeats, measured)
     assert "| 0.07 " in text and "4.12" in text and "| 5.00 " in text
+    assert "| 0.2 | not run | - " in text
     assert "| 0   | 15.0" in text and "| 8 " in text and "| 25 " in text and "| +25 " in text
     assert "smote" not in text and "nan" not in text and "| - " in text  # APr was not measured
 

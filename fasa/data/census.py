@@ -9,7 +9,6 @@ from fasa.data import lvis
 from fasa.data.repeat_factors import by_frequency, image_classes, repeat_factors
 
 THRESHOLDS = (1e-3, 0.01, 0.03, 0.1)  # of repeat factor sampling, the first LVIS's
-TRUTHS = ("base", "cooccurs_with")  # what a rendered set knows: what looks alike, what is often seen together
 
 
 def census(annotations: dict[str, dict]) -> dict[str, Any]:
@@ -20,18 +19,19 @@ def census(annotations: dict[str, dict]) -> dict[str, Any]:
 
     Returns:
         Plain data. classes: of each, in the order of ids, name, shown (how a figure writes it), frequency,
-        the images of train that hold it, its objects in each part, and what `TRUTHS` there are. images: the
-        number of each part. repeats: by threshold, how often images of "r", "c" and "f" classes are repeated,
-        None where there are none.
+        the images of train that hold it, its objects in each part, and what is known of look-alikes. images:
+        the number of each part. repeats: by threshold, how often images of "r", "c" and "f" classes are
+        repeated, exact and rounded up, None where there are none.
     """
     train = annotations["train"]
+    names = {category["id"]: category["name"] for category in train["categories"]}
     objects = {part: lvis.instance_counts(content).tolist() for part, content in annotations.items()}
     classes = []
     for k, category in enumerate(train["categories"]):
         shown = category.get("synonyms", [category["name"]])[0]
         one = dict(name=category["name"], shown=shown, frequency=category["frequency"])
         one |= dict(images=category["image_count"], **{part: counts[k] for part, counts in objects.items()})
-        classes.append(one | {name: category[name] for name in TRUTHS if name in category})
+        classes.append(one | _truths(category, names))
     images, frequencies = image_classes(train), lvis.frequencies(train)
     repeats = {}
     for threshold in THRESHOLDS:
@@ -58,7 +58,7 @@ def group_text(
 
     Args:
         settings: of the grouping.
-        categories: the classes, K, with what `TRUTHS` there are; here the partner is told by its name.
+        categories: the classes, K.
         groups: of each class, (K,).
         places, points: where it lies, (K, D) as it was clustered, and (K, 2) in a plane to look at.
     """
@@ -67,10 +67,15 @@ def group_text(
     for category, group, place, point in zip(categories, groups, places, points, strict=True):
         one = dict(name=category["name"], shown=category.get("synonyms", [category["name"]])[0])
         one |= dict(frequency=category["frequency"], group=int(group))
-        if "base" in category:
-            one |= dict(base=category["base"], cooccurs_with=names.get(category["cooccurs_with"]))
-        classes.append(one | dict(point=_rounded(point), place=_rounded(place)))
+        classes.append(one | _truths(category, names) | dict(point=_rounded(point), place=_rounded(place)))
     return _text(dict(settings=settings), classes)
+
+
+def _truths(category: dict, names: dict[int, str]) -> dict[str, str | None]:
+    """What a rendered set knows: what looks alike, and what is often seen together, by its name."""
+    if "base" not in category:
+        return {}
+    return dict(base=category["base"], cooccurs_with=names.get(category["cooccurs_with"]))
 
 
 def _rounded(values: np.ndarray) -> list[float]:

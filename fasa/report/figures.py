@@ -122,13 +122,11 @@ def rows_by_frequency(runs: dict[str, dict[int, dict[str, float]]], kind: str = 
     return figure
 
 
-def gain_by_class(
-    gains: dict[str, np.ndarray], images: np.ndarray, frequency: list[str], most: float = 97.0
-) -> Figure:
+def gain_by_class(gains: dict[str, np.ndarray], images: np.ndarray, frequency: list[str]) -> Figure:
     """What each class gains against how often it was learnt: a dot for a class, a bar for its group's mean.
 
-    A few classes with few objects gain or lose far more than the rest; beyond the middle `most` percent of
-    all dots they are arrows at the edge.
+    A few classes with few objects gain or lose far more than the rest; beyond three times what two thirds of
+    all dots stay within they are arrows at the edge, and do not squeeze the others.
 
     Args:
         gains: for each pair of rows, by its title, the AP of each class above the other row's, mean over
@@ -140,14 +138,10 @@ def gain_by_class(
         return nothing_ran()
     across = min(len(gains), 3)
     lines = -(-len(gains) // across)
-    size = (max(4.2 * across, 6), 1 + 3.2 * lines)
+    size = (max(4.2 * across, 7), 0.8 + 3.4 * lines)
     figure, panels = plt.subplots(lines, across, sharex=True, sharey=True, figsize=size, squeeze=False)
-    everything = np.concatenate(list(gains.values()))
-    edge = (
-        max(np.nanpercentile(np.abs(everything), most, method="lower") * 1.1, 1)
-        if not np.isnan(everything).all()
-        else 1
-    )
+    sizes = np.abs(np.concatenate(list(gains.values())))
+    edge = max(3 * np.percentile(sizes[~np.isnan(sizes)], 68, method="lower"), 1)
     images = np.maximum(np.asarray(images), 1)
     for axes, (title, gain) in zip(panels.flat, gains.items(), strict=False):
         axes.axhline(0, color="0.3", linewidth=1)
@@ -160,15 +154,20 @@ def gain_by_class(
             axes.plot(x[inside], y[inside], "o", markersize=5, alpha=0.6, color=colour, label=name)
             for marker, beyond in (("^", y > edge), ("v", y < -edge)):
                 at = np.full(beyond.sum(), edge if marker == "^" else -edge)
-                axes.plot(x[beyond], at, marker, markersize=8, color=colour, clip_on=False)
+                (arrows,) = axes.plot(x[beyond], at, marker, markersize=8, color=colour, clip_on=False)
+                arrows.set_in_layout(False)
             axes.plot([x.min(), x.max()], [y.mean()] * 2, color=colour, linewidth=3, solid_capstyle="round")
         axes.set(title=title, xscale="log", ylim=(-1.05 * edge, 1.05 * edge))
         axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    for axes in panels[:, 0]:
+        axes.set_ylabel("AP gained [points]")
+    for axes in panels.flat[max(len(gains) - across, 0) : len(gains)]:
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("images of train that hold the class")
     for axes in panels.flat[len(gains) :]:
         axes.axis("off")
-    figure.supxlabel("images of train that hold the class")
-    figure.supylabel("AP gained by a class [points]")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), title="classes", loc="outside right upper")
+    handles = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, title="a class that is", ncols=3, loc="outside upper center")
     return figure
 
 

@@ -22,7 +22,7 @@ def test_counts_by_hand():
     assert told["images"] == dict(train=4, val=2)
     rare, common = told["classes"]
     expected = dict(name="a", shown="a", frequency="r", images=1, train=2, val=1)
-    assert rare == expected | dict(base="x", cooccurs_with=5)
+    assert rare == expected | dict(base="x", cooccurs_with="b")
     assert (common["train"], common["val"]) == (2, 2)
     exact, up = told["repeats"]["0.1"]
     assert exact == dict(r=1.0, c=1.0, f=None) == up  # a quarter of the images hold the rarer class

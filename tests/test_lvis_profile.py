@@ -25,7 +25,7 @@ def clone(tmp_path_factory):
     lvis = small(
         params["lvis"],
         root / "lvis",
-        train=dict(epochs=2, batch=16, lr=0.01, ramp=2, steps=[1]),
+        train=dict(epochs=2, batch=16, ramp=2, steps=[1]),
         cost=dict(iterations=2, batch=2),
         table=dict(resamples=20),
         traits=traits,
@@ -58,7 +58,7 @@ def test_every_table_is_there(clone):
         assert text in (results / table / "table.md").read_text(), table
     categories = json.loads((clone / "data/lvis/annotations/train.json").read_text())["categories"]
     assert len(categories) == 1203
-    cost = json.loads((clone / "runs/lvis/cost/mask_rcnn_fasa.json").read_text())["mask_rcnn_fasa"]
+    cost = json.loads((clone / "results/lvis/cost/mask_rcnn_fasa.json").read_text())["mask_rcnn_fasa"]
     assert cost["state"] > 9 and cost["pass_seconds"] > 0  # MB: 1,203 means and variances of 1,024
     said = (clone / "executed/lvis/cluster-0.ipynb").read_text()
     assert "lvis has no warm-up that rows share" in said

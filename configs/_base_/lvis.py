@@ -1,10 +1,10 @@
-"""Data, optimiser and test settings at the paper's scale (appendix F): LVIS v1, SGD, 800 pixels."""
+"""Data and test settings at the paper's scale (appendix F): LVIS v1, 800 pixels."""
 
 load = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
 ]
-dataset = dict(type="LVISV1Dataset")  # where it lies is filled in
+dataset = dict(type="PreparedDataset")  # where it lies is filled in
 
 train_dataloader = dict(
     batch_size=16,
@@ -44,8 +44,5 @@ held_out_dataloader = dict(
     ),
 )
 
-optim_wrapper = dict(
-    type="OptimWrapper",
-    optimizer=dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=1e-4),
-)
+optim_wrapper = dict(type="OptimWrapper")
 detections = dict(score_thr=1e-4, max_per_img=300)

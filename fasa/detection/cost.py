@@ -37,9 +37,9 @@ def measure(
         batch: images of an iteration; None: as in training.
 
     Returns:
-        For each variant seconds and seconds_std of an iteration; pass_seconds of an adaptation pass, where
-        there are any; state, the MB that the augmenter keeps; memory_gb, the peak, on a GPU of what is
-        allocated there; growth in MB, see `growth`.
+        For each variant seconds and seconds_std of an iteration, and over how many iterations; pass_seconds
+        of an adaptation pass, where there are any; state, the MB that the augmenter keeps; memory_gb, the
+        peak, on a GPU of what is allocated there; growth in MB, see `growth`.
     """
     measured = {}
     for i, (name, variant) in enumerate(variants(job).items()):
@@ -70,8 +70,9 @@ def _measure(job: Job, iterations: int, trained: Path, work: Path, batch: int | 
     settle(job.threads)
     # The row is trained: it has no warm-up before it, and is to stay what it is.
     augmenter = job.augmenter and job.augmenter | dict(warmup=0)
-    schedule = Schedule(iterations=iterations, batch=batch or job.train.batch, lr=job.train.lr / 1000)
+    schedule = Schedule(iterations=iterations, batch=batch or job.train.batch)
     cfg = training_config(replace(job, augmenter=augmenter, adapt_every=None), schedule, work)
+    cfg.param_scheduler = [dict(type="ConstantLR", factor=1e-3, by_epoch=False, begin=0, end=iterations + 1)]
     cfg.custom_hooks = [*cfg.custom_hooks, dict(type="ClockHook")]
     cfg.default_hooks.checkpoint.every = iterations + 1
     runner = train(cfg, trained)
@@ -86,6 +87,7 @@ def _measure(job: Job, iterations: int, trained: Path, work: Path, batch: int | 
     measured = dict(
         seconds=mean(seconds),
         seconds_std=stdev(seconds),
+        iterations=len(seconds),
         state=sum(t.numel() * t.element_size() for one in kept for t in one.state_dict().values()) / 1e6,
         memory_gb=peak / 1e9,
         growth=growth(clock.memory) / 1e6,

@@ -10,17 +10,17 @@ import msgspec
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_world_size
+from mmengine.dist import get_world_size, is_main_process
 
 from fasa import traits
 from fasa.data import source
-from fasa.data.lvis import checked_annotations
+from fasa.data.compact import annotations
 from fasa.detection.head import STAGE_SEED
 from fasa.detection.ranks import agreed, for_ranks
 from fasa.detection.training import save_history, save_model, start_from, train
 from fasa.detection.weights import initial_weights
 from fasa.errors import UserError
-from fasa.job import Job, Schedule, method
+from fasa.job import Job, Optimizer, Schedule, method
 from fasa.sections import read
 
 
@@ -40,8 +40,8 @@ def model_config(job: Job) -> Config:
         )
     cfg = Config.fromfile(path)
     override(cfg, job)
-    categories = checked_annotations(job.data, "train").categories
-    classes = Classes([one.name for one in categories], [one.frequency for one in categories])
+    found = annotations(job.data, "train", thorough=is_main_process())
+    classes = Classes(found.names.tolist(), found.frequency.tolist())
     for loader, part in ((cfg.train_dataloader, "train"), (cfg.held_out_dataloader, "val")):
         place = part_of(job.data, part)
         traits.innermost(loader.dataset).update(place, metainfo=dict(classes=classes.names))
@@ -97,7 +97,7 @@ def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
     loop = dict(type="EpochBasedTrainLoop", max_epochs=schedule.epochs)
     cfg.train_cfg = loop if by_epoch else dict(type="IterBasedTrainLoop", max_iters=schedule.iterations)
     cfg.train_dataloader.batch_size = schedule.batch
-    cfg.optim_wrapper.optimizer.lr = schedule.lr
+    cfg.optim_wrapper.update(optimizers(job.optimizer))
     cfg.param_scheduler = schedulers(schedule)
     # Not on a GPU: bilinear upsampling has no deterministic backward there and would refuse.
     cfg.randomness = dict(seed=job.seed, deterministic=not torch.cuda.is_available())
@@ -120,6 +120,17 @@ def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
         cfg.find_unused_parameters = method(job.augmenter).changes_scores
     cfg.custom_hooks = hooks
     return cfg
+
+
+def optimizers(optimizer: Optimizer) -> dict:
+    """Of mmengine's `optim_wrapper` what says how to optimise."""
+    settings = msgspec.to_builtins(optimizer)
+    settings = {name: value for name, value in settings.items() if name != "classifier" and value is not None}
+    built = dict(optimizer=settings | dict(fused=True))  # a loop over parameters is slower
+    if optimizer.classifier:
+        built["optimizer"]["classifier"] = optimizers(optimizer.classifier)["optimizer"]
+        built["constructor"] = "ClassifierApart"
+    return built
 
 
 def schedulers(schedule: Schedule) -> list[dict]:
@@ -145,7 +156,7 @@ def part_of(data: str, part: str) -> dict:
 
 def held_out(cfg: Config, part: str) -> dict:
     """The data loader of ``adapt`` or ``val``, of a config of `model_config`."""
-    checked_annotations(cfg.data, part)
+    annotations(cfg.data, part, thorough=is_main_process())
     dataloader = copy.deepcopy(cfg.held_out_dataloader)
     dataloader.dataset.update(part_of(cfg.data, part))
     return dataloader

@@ -135,7 +135,7 @@ def test_every_row_steps(row, job, tmp_path):
     if one.augmenter:
         quick = dict(warmup=0) | (dict(phase=1) if "phase" in one.augmenter else {})
         one = replace(one, augmenter=one.augmenter | quick)
-    cfg = training_config(one, Schedule(iterations=2, batch=2, lr=1e-3), tmp_path)
+    cfg = training_config(one, Schedule(iterations=2, batch=2), tmp_path)
     cfg.default_hooks.checkpoint.every = 99
     runner, steps = train(cfg)
     heads = box_heads(runner.model)

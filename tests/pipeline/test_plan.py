@@ -56,8 +56,9 @@ def test_the_same_checkout_gives_the_same_bytes(planned):
     assert planned() == before
     names = {name.partition("@")[0] for name in before}
     families = set(YAML(typ="safe").load(Path("dvc.yaml").read_text())["stages"]) - {"plan"}
-    tuning = set(YAML(typ="safe").load((ROOT / "tuning" / "dvc.yaml").read_text())["stages"])
-    assert names == families | tuning
+    for path in ROOT.glob("tuning/*/dvc.yaml"):
+        families |= set(YAML(typ="safe").load(path.read_text())["stages"])
+    assert names == families
 
 
 def test_an_edit_runs_again_what_uses_it(planned):
@@ -162,6 +163,14 @@ def test_settings_reach_the_rows_that_have_them(planned, checkout):
     assert rows(changed(before, planned())) == {row for row in rows(before) if "_rfs" in row}
 
 
+def test_a_launcher_says_where_a_stage_runs_not_what_it_computes(planned, checkout):
+    before, yaml = planned(), YAML()
+    params = yaml.load((checkout / "params.yaml").read_text())
+    params["embedded"]["launch"] = ["torchrun", "--nproc_per_node=8"]
+    yaml.dump(params, checkout / "params.yaml")
+    assert planned() == before
+
+
 def test_another_profile_stands_beside(planned):
     before = planned()
     yaml = YAML()
@@ -209,4 +218,4 @@ def test_what_is_found_is_what_is_imported(checkout):
 
 
 def test_params_are_read_as_dvc_reads_them(tmp_path):
-    assert read_params(Path(ROOT, "params.yaml")).sections["embedded"].train.lr == 0.001  # written 1e-3
+    assert read_params(Path(ROOT, "params.yaml")).sections["embedded"].optimizer.lr == 0.001  # written 1e-3

@@ -6,6 +6,8 @@ import pytest
 from matplotlib import pyplot as plt
 
 from fasa.data.lvis import read_annotations
+from fasa.notebook import COLOURS
+from fasa.notebook import FREQUENCY_COLOURS as COLOUR
 from fasa.report import figures
 
 
@@ -64,20 +66,19 @@ def test_without_a_pass_the_figure_says_so():
     assert figures.adaptation([[]], ["r"]).axes[0].texts[0].get_text() == "no row adapted"
 
 
-def test_scenes_and_class_groups_draw(tiny_glyphs):
+def test_scenes_and_group_map_draw(tiny_glyphs):
     annotations = read_annotations(tiny_glyphs / "annotations" / "train.json")
     assert len(figures.scenes(tiny_glyphs, annotations, 8).axes) == 8
-    classes = [dict(synonyms=[name], frequency=letter) for name, letter in zip("abc", "rcf", strict=True)]
-    points = np.random.default_rng(0).normal(size=(3, 2))
-    axes = figures.class_groups(points, np.array([0, 0, 1]), classes).axes[0]
-    assert "2 groups of 3 classes, the largest of 2, 1 classes alone" in axes.get_title()
-    assert [text.get_text() for text in axes.texts] == ["a", "b", "c"]
+    figure = figures.group_map(
+        np.random.default_rng(0).normal(size=(3, 2)), np.array([0, 0, 1]), ["a", "b", "c"], "rcf"
+    )
+    assert "2 groups of 3 classes, the largest of 2, 1 classes alone" in figure.axes[0].get_title()
+    assert [text.get_text() for text in figure.axes[0].texts] == ["a", "b", "c"]
 
 
 def test_of_a_thousand_classes_the_names_in_small_groups_are_written():
-    groups = np.array([0] * 997 + [1, 1, 2])
-    classes = [dict(synonyms=[f"c{k}"], frequency="f") for k in range(1000)]
-    axes = figures.class_groups(np.random.default_rng(0).normal(size=(1000, 3)), groups, classes).axes[0]
+    groups, names = np.array([0] * 997 + [1, 1, 2]), [f"c{k}" for k in range(1000)]
+    axes = figures.group_map(np.zeros((1000, 2)), groups, names, ["f"] * 1000).axes[0]
     assert [text.get_text() for text in axes.texts] == ["c997", "c998"]
 
 
@@ -108,12 +109,40 @@ def test_margins_are_lines_over_their_values():
 
 
 def test_partners_are_shown_in_percent():
-    figure = figures.partner_shares({1: (0.25, 0.0), 8: (0.5, 0.125)})
+    figure = figures.partner_shares({1: (25, 0), 8: (50, 12.5)})
     some, every = figure.axes[0].lines
     assert list(some.get_ydata()) == [25, 50] and list(every.get_ydata()) == [0, 12.5]
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["1", "8"]
 
 
-@pytest.mark.parametrize("figure", [figures.ap_by_frequency, figures.rows_by_frequency, figures.tide_errors])
+NOTHING = [
+    figures.ap_by_frequency,
+    figures.rows_by_frequency,
+    figures.tide_errors,
+    figures.margin_sensitivity,
+    figures.partner_shares,
+    lambda nothing: figures.gain_by_class(nothing, [], []),
+]
+
+
+@pytest.mark.parametrize("figure", NOTHING)
 def test_rows_that_have_not_run_are_said_so(figure):
     assert [text.get_text() for text in figure({}).axes[0].texts] == ["none of these rows has run"]
+
+
+def test_gains_by_class_are_dots_by_group_and_outliers_arrows():
+    gain = np.array([1.0, 3.0, -2.0, 0.5, np.nan, 90.0])
+    figure = figures.gain_by_class({"row over base": gain}, [3, 5, 50, 200, 400, 9], list("rrcffr"))
+    (axes,) = figure.axes
+    zero, rare, up, down, mean, *_ = axes.lines
+    assert list(rare.get_xdata()) == [3, 5] and list(rare.get_ydata()) == [1, 3]
+    top = axes.get_ylim()[1]
+    assert list(up.get_xdata()) == [9] and 3 < up.get_ydata()[0] <= top < 90 and not len(down.get_xdata())
+    assert mean.get_ydata()[0] == pytest.approx(94 / 3)  # of all, outliers too
+    colours = {line.get_label(): line.get_color() for line in axes.lines if line.get_marker() == "o"}
+    assert colours == {name: COLOUR[group] for group, name in figures.FREQUENCY.items()}
+    assert axes.get_title() == "row over base"
+
+
+def test_no_row_has_a_colour_of_a_frequency_group():
+    assert not set(COLOUR.values()) & set(COLOURS)

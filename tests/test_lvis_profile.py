@@ -6,7 +6,8 @@ import pytest
 from clones import ROOT, called, cloned, fasa, yaml
 from lvis_scale import long_tailed, small
 
-ROWS = ["mask_rcnn", "mask_rcnn_fasa", "cascade_rcnn_rfs_fasa", "mask_rcnn_cam"]
+ROWS = ["mask_rcnn", "mask_rcnn_fasa", "cascade_rcnn_rfs_fasa"]
+STAGES = ["claims@lvis", "cluster@lvis-*", "remarks@lvis", "report@lvis-*", "summary@lvis", "table5@lvis"]
 LAUNCH = "torchrun --nproc_per_node=2"
 
 
@@ -35,9 +36,9 @@ def clone(tmp_path_factory):
         profiles=["embedded", "lvis"],
         lvis=lvis,
         run=dict(rows=ROWS, seeds=[0]),
-        tuning=dict(row="mask_rcnn_fasa", prob_scale=[4], seeds=[0]),
+        tuning={name: study | dict(seeds=[0]) for name, study in params["tuning"].items()},
     )
-    done = fasa(folder, "run", "--verbose", "*@lvis*")
+    done = fasa(folder, "run", "--verbose", *STAGES)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder
 
@@ -52,8 +53,8 @@ def test_every_table_is_there(clone):
         ("table1", "TIDE"),
         ("table5", "cascade_rcnn_rfs_fasa"),
         ("table6", "`cascade_rcnn_rfs_fasa`"),
-        ("augmentations", "`mask_rcnn_cam`"),
-        ("remarks", "CAM mixing"),
+        ("augmentations", "`mask_rcnn_fasa`"),
+        ("remarks", "CAM mixing"),  # whose row has not run
     ):
         assert text in (results / table / "table.md").read_text(), table
     categories = json.loads((clone / "data/lvis/annotations/train.json").read_text())["categories"]

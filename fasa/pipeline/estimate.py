@@ -49,9 +49,9 @@ DETECT_IMAGE = 0.2  # seconds: 2 passes, and some 500 masks written on a core at
 DETECTIONS_IMAGE = 7.5e-5  # GB: 300 with a mask of 250 bytes
 REGROUP = 10  # seconds of Mean-shift on 1,203 classes, which no GPU does; 5 to 12 on a core at other loads
 REPORT = 60  # seconds of a core
-HOST_RANK = 8  # GB of host memory that reading all of train's annotations takes; a tenth was measured
+HOST = 8  # GB of host memory to read all of train's annotations as the notebooks do; a tenth was measured
 PREPARE_IMAGE = 0.005  # seconds of a core to check an image and its annotations
-ANNOTATIONS_IMAGE = 1.2e-5  # GB
+ANNOTATIONS_IMAGE = 2.4e-5  # GB, as JSON and in a compact form
 
 
 class Images(msgspec.Struct):
@@ -241,7 +241,7 @@ def said(params: Params, profile: str, gpus: int, on_gpu: bool, total: Taken) ->
         "Measured: seconds and memory of an iteration, its images in memory (benchmarks/gpu); FASA's passes.",
         f"Guessed: detection, {DETECT_IMAGE} s an image; disk; that loading keeps up"
         + ("; RFS at most, as if no image held two rare classes." if repeats else "."),
-        f"Host memory: each rank reads the annotations by itself, {HOST_RANK} GB for all of LVIS.",
+        f"Host memory: up to {HOST} GB where notebooks read all annotations; ranks share them, some 2 GB a host.",
         "Disk: what DVC's cache keeps, twice that where it copies (dvc config cache.type); LVIS itself takes "
         "21 GB zipped, 22 GB unpacked.",
     ]

@@ -58,7 +58,7 @@ def test_the_paper_s_settings(row, depth, pipeline, job, tmp_path):
     steps = {step["type"]: step for step in dataset.pipeline}
     assert list(steps)[1 : 1 + len(pipeline)] == pipeline
     assert [size for _, size in steps["RandomChoiceResize"]["scales"]] == [640, 672, 704, 736, 768, 800]
-    assert steps["RandomFlip"]["prob"] == 0.5 and dataset.type == "LVISV1Dataset"
+    assert steps["RandomFlip"]["prob"] == 0.5 and dataset.type == "PreparedDataset"
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.momentum) == ("SGD", 0.02, 0.9)
     assert optimizer.weight_decay == 1e-4

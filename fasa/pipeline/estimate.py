@@ -241,7 +241,7 @@ def said(params: Params, profile: str, gpus: int, on_gpu: bool, total: Taken) ->
         "Measured: seconds and memory of an iteration, its images in memory (benchmarks/gpu); FASA's passes.",
         f"Guessed: detection, {DETECT_IMAGE} s an image; disk; that loading keeps up"
         + ("; RFS at most, as if no image held two rare classes." if repeats else "."),
-        f"Host memory: up to {HOST} GB where notebooks read all annotations; ranks share them, some 2 GB a host.",
+        f"Host memory: {HOST} GB where a notebook reads all annotations; ranks share theirs, 2 GB a host.",
         "Disk: what DVC's cache keeps, twice that where it copies (dvc config cache.type); LVIS itself takes "
         "21 GB zipped, 22 GB unpacked.",
     ]

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from lvis_folder import categories, write_lvis
 
+from fasa.sections import merged
+
 # What `lvis.config` may say; images of 96 pixels at most, loaded by the run's own process.
 LOADER = dict(num_workers=0, persistent_workers=False)
 CONFIG = dict(
@@ -20,9 +22,10 @@ CONFIG = dict(
 
 
 def small(section: dict, folder: Path, **more) -> dict:
-    """A profile's section at that size, on the LVIS in a folder."""
+    """A profile's section at that size, on the LVIS in a folder; a box has one mask, not 1,203."""
     data = section["data"] | dict(path=str(folder), complete=False)
-    return section | dict(data=data, config=CONFIG, weights=None) | more
+    config = merged(CONFIG, dict(model=dict(roi_head=dict(mask_head=dict(class_agnostic=True)))))
+    return section | dict(data=data, config=config, weights=None) | more
 
 
 def long_tailed(folder: Path, **sizes: int) -> Path:

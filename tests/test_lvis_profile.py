@@ -26,6 +26,7 @@ def clone(tmp_path_factory):
     lvis = small(
         params["lvis"],
         root / "lvis",
+        optimizer=params["lvis"]["optimizer"] | dict(lr=1e-3),  # from random weights 0.02 ends in NaN
         train=dict(epochs=2, batch=16, ramp=2, steps=[1]),
         cost=dict(iterations=2, batch=2),
         table=dict(resamples=20),

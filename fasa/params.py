@@ -219,6 +219,10 @@ class Params(Section):
             if unknown := [value for value in values if known is not None and value not in known]:
                 names = ", ".join(map(str, sorted(known)))
                 raise ValueError(f"{where}: there is no {unknown[0]!r}; known: {names}")
+        if "classify" in sets:
+            raise ValueError(
+                "classification.sets: classify is the folder of all sets' runs; choose another name"
+            )
         if both := self.sections.keys() & sets.keys():
             raise ValueError(
                 f"{min(both)} is a profile and a set of classification: they would share folders"

@@ -113,21 +113,23 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
         jobs = [compose(params, profile, name, seed) for seed in chosen.seeds]
         for job in jobs:
             yield of_job(f"train@{profile}-{job.name}", "train", job)
-            yield of_job(f"evaluate@{profile}-{job.name}", "evaluate", job)
+            resamples = scale.table.resamples
+            yield of_job(f"evaluate@{profile}-{job.name}", "evaluate", job, resamples=resamples)
         yield of_job(f"cost@{profile}-{name}", "cost", jobs[0], iterations=scale.cost.iterations)
     for study in params.tuning:
         yield from of_study(params, profile, study)
 
     settings = dict(profile=profile, rows=chosen.rows, seeds=chosen.seeds)
     for name, notebook in REPORTS.items():
-        more = dict(resamples=scale.table.resamples) if name == "main" else {}
-        yield Stage(f"report@{profile}-{name}", notebook, settings | dict(report=name, **more))
+        yield Stage(f"report@{profile}-{name}", notebook, settings | dict(report=name))
     yield Stage(f"table5@{profile}", "costs", settings)
     yield Stage(f"summary@{profile}", "summary", settings)
+    classifiers = dict(sets=params.classify.sets, rows=params.classify.rows, seeds=params.classify.seeds)
+    yield Stage(f"claims@{profile}", "claims", settings | dict(classifiers=classifiers))
     jobs = {
         name: msgspec.to_builtins(compose(params, profile, name, chosen.seeds[0])) for name in chosen.rows
     }
-    yield Stage(f"remarks@{profile}", "remarks", settings | dict(jobs=jobs), ("fasa.baselines.cam_mixing",))
+    yield Stage(f"remarks@{profile}", "remarks", settings | dict(jobs=jobs))
 
 
 def of_study(params: Params, profile: str, study: str) -> Iterator[Stage]:

@@ -15,6 +15,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -26,7 +27,6 @@ from fasa import traits
 from fasa.command import command
 from fasa.data import kinds
 from fasa.errors import UserError
-from fasa.files import replacing
 from fasa.job import Job
 from fasa.params import Params, read_params
 from fasa.pipeline import closure, strip
@@ -91,23 +91,24 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
     module, settings = kinds.find(kinds.DETECTION, scale.data, f"{profile}.data")
     yield of_data(f"data@{profile}", "data", module, settings, profile=profile)
 
-    row = params.tuning.row
+    rows = {name: compose(params, profile, name, chosen.seeds[0]) for name in chosen.rows}
+    tuned = compose(params, profile, params.tuning.row, chosen.seeds[0])
     for seed in chosen.seeds:
         yield of_job(f"warmup@{profile}-{seed}", "warmup", shared_warmup(params, profile, seed))
-        groups = (compose(params, profile, row, seed).augmenter or {}).get("groups", {})
+        groups = (tuned.augmenter or {}).get("groups", {})
         yield Stage(f"cluster@{profile}-{seed}", "cluster", dict(profile=profile, seed=seed, groups=groups))
-    for name in chosen.rows:
-        jobs = [compose(params, profile, name, seed) for seed in chosen.seeds]
-        for job in jobs:
+    for name, job in rows.items():
+        for seed in chosen.seeds:
+            job = msgspec.structs.replace(job, seed=seed)
             yield of_job(f"train@{profile}-{job.name}", "train", job)
             yield of_job(f"evaluate@{profile}-{job.name}", "evaluate", job)
-        yield of_job(f"cost@{profile}-{name}", "cost", jobs[0], iterations=scale.cost.iterations)
+        yield of_job(f"cost@{profile}-{name}", "cost", rows[name], iterations=scale.cost.iterations)
     for scaled in params.tuning.prob_scale:
         for seed in params.tuning.seeds:
-            job = compose(params, profile, row, seed)
-            if job.augmenter is None:
-                raise UserError(f"params.yaml: tuning.row: {row} has no augmenter, so no prob_scale")
-            job = msgspec.structs.replace(job, augmenter=job.augmenter | dict(prob_scale=scaled))
+            if tuned.augmenter is None:
+                raise UserError(f"params.yaml: tuning.row: {tuned.row} has no augmenter, so no prob_scale")
+            augmenter = tuned.augmenter | dict(prob_scale=scaled)
+            job = msgspec.structs.replace(tuned, seed=seed, augmenter=augmenter)
             yield of_job(f"candidate@{profile}-{scaled:g}-{seed}", "candidate", job, prob_scale=f"{scaled:g}")
     tried = dict(prob_scale=[f"{one:g}" for one in params.tuning.prob_scale], seeds=params.tuning.seeds)
     yield Stage(f"choice@{profile}", "choice", dict(profile=profile, **tried))
@@ -118,9 +119,7 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
         yield Stage(f"report@{profile}-{name}", notebook, settings | dict(report=name, **more))
     yield Stage(f"table5@{profile}", "costs", settings)
     yield Stage(f"summary@{profile}", "summary", settings)
-    jobs = {
-        name: msgspec.to_builtins(compose(params, profile, name, chosen.seeds[0])) for name in chosen.rows
-    }
+    jobs = {name: msgspec.to_builtins(job) for name, job in rows.items()}
     yield Stage(f"remarks@{profile}", "remarks", settings | dict(jobs=jobs), ("fasa.baselines.cam_mixing",))
 
 
@@ -158,19 +157,26 @@ def of_classifier(params: Params, name: str, row: str, seed: int) -> Stage:
 
 def content(stage: Stage) -> dict[str, Any]:
     """What the job file of a stage holds."""
-    notebook = Path("notebooks", f"{stage.notebook}.ipynb")
-    roots = {*RUNNER, *stage.modules, *closure.imports(code(notebook))}
-    for path in stage.files:
+    sources, pins = uses(stage.notebook, stage.modules, stage.files)
+    head = dict(stage=stage.name, notebook=stage.notebook, settings=stage.settings)
+    return head | dict(sources=sources, packages=pins)
+
+
+@cache
+def uses(
+    name: str, named: tuple[str, ...], configs: tuple[Path, ...]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The hashes of the files, and the pins, that a notebook stands on with some modules and configs.
+
+    Stages that differ in their settings have the same: the seeds of a row, say.
+    """
+    notebook = Path("notebooks", f"{name}.ipynb")
+    roots = {*RUNNER, *named, *closure.imports(code(notebook))}
+    for path in configs:
         roots |= closure.imports(path.read_text())
     modules, others = closure.closure(roots)
-    sources = closure.hashes([*map(closure.file_of, modules), *closure.data_files(modules), *stage.files])
-    return dict(
-        stage=stage.name,
-        notebook=stage.notebook,
-        settings=stage.settings,
-        sources=sources | {str(notebook): strip.content_hash(notebook)},
-        packages=closure.packages(others),
-    )
+    files = [*map(closure.file_of, modules), *closure.data_files(modules), *configs]
+    return closure.hashes(files) | closure.hashes([notebook]), closure.packages(others)
 
 
 def code(notebook: Path) -> str:
@@ -189,9 +195,9 @@ def write(params: Params) -> int:
     planned = {stage.name: content(stage) for stage in stages(params)}
     for folder in (JOBS, NOTEBOOKS):
         shutil.rmtree(folder, ignore_errors=True)
-    for name, job in planned.items():
-        with replacing(JOBS / f"{name}.json", "w") as file:
-            file.write(json.dumps(job, indent=1, ensure_ascii=False) + "\n")
+    JOBS.mkdir(parents=True, exist_ok=True)
+    for name, job in planned.items():  # cut short by a crash, they are not what DVC knows, and planned anew
+        (JOBS / f"{name}.json").write_text(json.dumps(job, indent=1, ensure_ascii=False) + "\n")
     for notebook in sorted({job["notebook"] for job in planned.values()}):
         strip.write(strip.read(Path("notebooks", f"{notebook}.ipynb")), NOTEBOOKS / f"{notebook}.ipynb")
     return len(planned)

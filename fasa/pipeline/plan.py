@@ -131,7 +131,7 @@ def of_data(name: str, notebook: str, module: ModuleType, settings: Section, **m
 
 def of_job(name: str, notebook: str, job: Job, **more: Any) -> Stage:
     """A stage about one run of a detector."""
-    model = Path("configs", job.configs, f"{job.model}.py")
+    model = Path(traits.CONFIGS, job.configs, f"{job.model}.py")
     if not model.is_file():
         raise UserError(f"params.yaml: rows.{job.row}.model is {job.model!r}, but there is no {model}")
     modules, files = [], [*closure.config_files(model)]

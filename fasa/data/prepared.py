@@ -1,6 +1,7 @@
 """The folder that every kind of detection data leaves, and how it is written whole or not at all.
 
 annotations/{train,adapt,val}.json   LVIS v1, categories and their counts those of train
+annotations/*.lines, *.npz           the same in a form that training reads, see `fasa.data.compact`
 source.json                          where the images are, see `fasa.data.Source`
 images.tsv                           where images lie elsewhere: name, bytes and time of each, in their place
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from fasa.data import Source
+from fasa.data import Source, compact
 from fasa.errors import UserError
 from fasa.files import readable_errors
 
@@ -38,6 +39,8 @@ def replacing_folder(out: str | Path) -> Iterator[Path]:
         try:
             (scratch / "annotations").mkdir(parents=True)
             yield scratch
+            for part in PARTS:
+                compact.write(scratch / "annotations" / f"{part}.json")
             shutil.rmtree(out, ignore_errors=True)
             os.replace(scratch, out)
         finally:

@@ -4,7 +4,8 @@ Patterns are those of a shell, such as ``'train@*-0'``; what a stage needs is ru
 otherwise, and what the first pattern asks for goes first. Without a pattern all stages of dvc.yaml are
 brought up to date. A stage starts when what it needs is there; those of which dvc.yaml says ``meta: {alone:
 true}``, since they measure time or take the machine, run when nothing else does. Of several GPUs each other
-stage sees one. What has run is not run again: interrupted or failed, the same command goes on from there.
+stage sees one, or, under a launcher, as many as that starts ranks: it counts as so many stages. What has run
+is not run again: interrupted or failed, the same command goes on from there.
 
 So it does on another machine, from a commit of dvc.lock and results: what has run elsewhere counts as done,
 and is made here only where a stage that runs reads it, or with --here.
@@ -35,6 +36,7 @@ from fasa.command import command
 from fasa.errors import UserError
 from fasa.files import replacing
 from fasa.pipeline.graph import Graph, family
+from fasa.pipeline.launch import launcher, processes
 from fasa.pipeline.mend import mend
 from fasa.pipeline.process import die_with_parent
 from fasa.pipeline.project import root
@@ -140,18 +142,22 @@ class Stages:
         if kind is KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command goes on from there") from None
 
-    def run(self, name: str, alone: bool) -> End:
-        """Run one stage to its end."""
+    def run(self, name: str, ranks: int | None) -> End:
+        """Run one stage to its end.
+
+        Args:
+            ranks: how many GPUs it takes, where there are several to give out; None: whatever there is.
+        """
         self.processes[name] = None
         try:
-            return End(False, False, 0) if self.stopping else self._run(name, alone)
+            return End(False, False, 0) if self.stopping else self._run(name, ranks)
         finally:
             del self.processes[name]
             self.last.pop(name, None)
 
-    def _run(self, name: str, alone: bool) -> End:
+    def _run(self, name: str, ranks: int | None) -> End:
         begin, ran, lines = time.monotonic(), False, deque(maxlen=200)
-        with self._environment(alone) as environment:
+        with self._environment(ranks) as environment:
             parent = os.getpid()
             process = subprocess.Popen(
                 [*DVC, name],
@@ -179,19 +185,21 @@ class Stages:
         return End(fine, ran, time.monotonic() - begin)
 
     @contextmanager
-    def _environment(self, alone: bool) -> Iterator[dict[str, str] | None]:
-        """The environment of a stage; of several GPUs it sees one, unless it runs alone."""
-        if alone or not self.gpus:
+    def _environment(self, ranks: int | None) -> Iterator[dict[str, str] | None]:
+        """The environment of a stage, in which it sees the GPUs that fewest others see."""
+        if not ranks or ranks > len(self.gpus):
             yield None
             return
         with self.lock:
-            gpu = min(self.gpus, key=self.gpus.get)
-            self.gpus[gpu] += 1
+            mine = sorted(self.gpus, key=self.gpus.get)[:ranks]
+            for gpu in mine:
+                self.gpus[gpu] += 1
         try:
-            yield os.environ | dict(CUDA_VISIBLE_DEVICES=gpu)
+            yield os.environ | dict(CUDA_VISIBLE_DEVICES=",".join(mine))
         finally:
             with self.lock:
-                self.gpus[gpu] -= 1
+                for gpu in mine:
+                    self.gpus[gpu] -= 1
 
     def wait(self, running: Collection[Future]) -> set[Future]:
         """Wait until one has ended; now and then say what the others print."""
@@ -283,7 +291,7 @@ def run(
     say(f"{count(len(sure))} of {len(every)} to run, {durations.left(sure, jobs)}, {jobs} at a time")
     if followers := waiting - sure:
         say(f"{count(len(followers))} after that if their inputs change, {durations.left(followers, jobs)}")
-    order = durations.ways(waiting | sure)
+    order, ranks = durations.ways(waiting | sure), ranks_of(graph, every)
     checked = {name for name in waiting if not graph.needs[name] & waiting}
     again: set[str] = set()  # what has run elsewhere, and is made here for what reads it
     stages, running, failed, ran = Stages(verbose), {}, [], set()
@@ -306,9 +314,10 @@ def run(
 
     with ThreadPoolExecutor(jobs) as pool, stages:
         while True:
-            for name in [] if failed else startable(graph, ready(), list(running.values()), jobs):
+            busy = list(running.values())
+            for name in [] if failed else startable(ready(), busy, jobs, ranks):
                 waiting.remove(name)
-                running[pool.submit(stages.run, name, graph.meta(name, "alone"))] = name
+                running[pool.submit(stages.run, name, ranks[name])] = name
             if not running:
                 break
             for future in stages.wait(running):
@@ -337,12 +346,36 @@ def run(
     say(f"done: {count(len(ran))} ran in {clock(time.monotonic() - begin)}{same}{rest}")
 
 
-def startable(graph: Graph, ready: list[str], running: list[str], jobs: int) -> list[str]:
-    """Which of the ready stages to start now: the first, and last those to be alone."""
-    if any(graph.meta(name, "alone") for name in running):
+def ranks_of(graph: Graph, names: Collection[str]) -> dict[str, int | None]:
+    """How many processes each stage starts here; None: it is to be alone; 0: elsewhere, where Slurm says.
+
+    Those that may run under a launcher have ``meta: {ranks: true}``.
+    """
+    launched = cache(lambda profile: processes(launcher(profile)))
+
+    def ranks(name: str) -> int | None:
+        if graph.meta(name, "alone"):
+            return None
+        return launched(name.partition("@")[2].partition("-")[0]) if graph.meta(name, "ranks") else 1
+
+    return {name: ranks(name) for name in names}
+
+
+def startable(
+    ready: Sequence[str], running: Sequence[str], jobs: int, ranks: dict[str, int | None]
+) -> list[str]:
+    """Which of the ready stages to start now: the first of them, and last those to be alone."""
+    if any(ranks[name] is None for name in running):
         return []
-    social = [name for name in ready if not graph.meta(name, "alone")]
-    return social[: jobs - len(running)] or ([] if running or social else ready[:1])
+    social = [name for name in ready if ranks[name] is not None]
+    size = {name: min(max(ranks[name], 1), jobs) for name in [*running, *social]}
+    room, chosen = jobs - sum(size[name] for name in running), []
+    for name in social:
+        if size[name] > room:  # smaller ones that overtook it might keep it waiting for ever
+            break
+        room -= size[name]
+        chosen.append(name)
+    return chosen or ([] if running or social else list(ready[:1]))
 
 
 def elsewhere(graph: Graph, names: Collection[str]) -> str:

@@ -5,7 +5,7 @@ starts at stride 8, one mask convolution. Two changes are needs of random weight
 the norms are trained.
 """
 
-_base_ = ["mmdet::_base_/models/mask-rcnn_r50_fpn.py", "../_base_/fasa.py"]
+_base_ = ["mmdet::_base_/models/mask-rcnn_r50_fpn.py", "../_base_/fasa.py", "../_base_/data.py"]
 
 strides = [8, 16, 32]
 width = 64
@@ -63,19 +63,13 @@ model = dict(
 )
 
 # No flip: b is not d. No resize: scenes have one size.
-load = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
-]
-dataset = dict(type="PreparedDataset")  # where it lies is filled in
-
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
-        **dataset,
-        pipeline=[*load, dict(type="PackDetInputs")],
+        **_base_.dataset,
+        pipeline=[*_base_.load, dict(type="PackDetInputs")],
     ),
 )
 held_out_dataloader = dict(
@@ -83,11 +77,10 @@ held_out_dataloader = dict(
     num_workers=0,
     sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
     dataset=dict(
-        **dataset,
+        **_base_.dataset,
         test_mode=True,
         pipeline=[
-            load[0],
-            dict(type="LoadAnnotations", with_bbox=True),
+            *_base_.load_held_out,
             dict(type="Resize", scale_factor=1.0),  # names the scale, which mask pasting asks for
             dict(type="PackDetInputs"),
         ],

@@ -21,7 +21,8 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from fasa.data.lvis import MEND, Annotation, File, Image, read_file, relative
+from fasa.data import source
+from fasa.data.lvis import MEND, Annotation, File, Image, read_file, refuse_missing, relative
 from fasa.errors import UserError
 from fasa.files import readable_errors
 
@@ -156,3 +157,27 @@ def open_compact(path: str | Path, thorough: bool = True) -> Compact:
     if thorough and zlib.crc32(read_file(path)) != checksum:
         raise UserError(f"{path}: was edited since it was prepared; {MEND}")
     return Compact(lines, **found)
+
+
+def annotations(data: str | Path, part: str, thorough: bool = True) -> Compact:
+    """The annotations of a part of a prepared data set.
+
+    Args:
+        data: the folder.
+        part: of `fasa.data.prepared.PARTS`.
+        thorough: whether to look if they are those that were prepared, and all images there; of several ranks
+            one does.
+
+    Raises:
+        UserError: the data set was prepared without that part, or it is damaged.
+    """
+    place = source(data)
+    if part not in place.parts:
+        raise UserError(
+            f"{data}: has no part {part}, only {', '.join(place.parts)}; data.{part} makes one "
+            f"(data.images.{part} of kind glyphs)"
+        )
+    found = open_compact(Path(data, "annotations", f"{part}.json"), thorough)
+    if thorough:
+        refuse_missing(Path(place.images, name) for name in found.file_names())
+    return found

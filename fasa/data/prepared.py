@@ -1,9 +1,12 @@
 """The folder that every kind of detection data leaves, and how it is written whole or not at all.
 
-annotations/{train,adapt,val}.json   LVIS v1, categories and their counts those of train
-annotations/*.lines, *.npz           the same in a form that training reads, see `fasa.data.compact`
-source.json                          where the images are, see `fasa.data.Source`
-images.tsv                           where images lie elsewhere: name, bytes and time of each, in their place
+annotations/PART.json   LVIS v1, categories and their counts those of train
+annotations/PART.lines  and PART.npz: the same in a form that training reads, see `fasa.data.compact`
+source.json             where the images are, see `fasa.data.Source`
+images.tsv              where images lie elsewhere: name, bytes and time of each, in their place
+
+The parts: train; adapt, which FASA adapts to; val, which is reported; and, where the settings ask for it,
+tune, on which settings are chosen: neither on what is reported, nor on what FASA has adapted to.
 """
 
 import os
@@ -18,7 +21,7 @@ from fasa.data import Source, compact
 from fasa.errors import UserError
 from fasa.files import readable_errors
 
-PARTS = ("train", "adapt", "val")  # a new one goes last: seeds are dealt in this order
+PARTS = ("train", "adapt", "val", "tune")  # a new one goes last: seeds are dealt in this order
 MANIFEST = "images.tsv"
 OWN = {*PARTS, "annotations", "source.json", MANIFEST}
 
@@ -39,8 +42,8 @@ def replacing_folder(out: str | Path) -> Iterator[Path]:
         try:
             (scratch / "annotations").mkdir(parents=True)
             yield scratch
-            for part in PARTS:
-                compact.write(scratch / "annotations" / f"{part}.json")
+            for path in sorted(scratch.glob("annotations/*.json")):
+                compact.write(path)
             shutil.rmtree(out, ignore_errors=True)
             os.replace(scratch, out)
         finally:

@@ -14,13 +14,12 @@ from mmengine.dist import get_world_size, is_main_process
 
 from fasa import traits
 from fasa.data import source
-from fasa.data.compact import Compact, open_compact
-from fasa.data.lvis import refuse_missing
+from fasa.data.compact import annotations
 from fasa.detection.head import STAGE_SEED
 from fasa.detection.ranks import agreed, for_ranks
-from fasa.detection.training import save_history, save_model, train
+from fasa.detection.training import save_history, save_model, start_from, train
 from fasa.errors import UserError
-from fasa.job import Job, Schedule, method
+from fasa.job import Job, Optimizer, Schedule, method
 from fasa.sections import read
 
 
@@ -39,8 +38,8 @@ def model_config(job: Job) -> Config:
             f"params.yaml: there is no {path}, which profile {job.profile!r} and row {job.row!r} ask for"
         )
     cfg = Config.fromfile(path)
-    train = annotations(job.data, "train")
-    classes = Classes(train.names.tolist(), train.frequency.tolist())
+    found = annotations(job.data, "train", thorough=is_main_process())
+    classes = Classes(found.names.tolist(), found.frequency.tolist())
     for loader, part in ((cfg.train_dataloader, "train"), (cfg.held_out_dataloader, "val")):
         place = part_of(job.data, part)
         traits.innermost(loader.dataset).update(place, metainfo=dict(classes=classes.names))
@@ -62,7 +61,7 @@ def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
     loop = dict(type="EpochBasedTrainLoop", max_epochs=schedule.epochs)
     cfg.train_cfg = loop if by_epoch else dict(type="IterBasedTrainLoop", max_iters=schedule.iterations)
     cfg.train_dataloader.batch_size = schedule.batch
-    cfg.optim_wrapper.optimizer.lr = schedule.lr
+    cfg.optim_wrapper.update(optimizers(job.optimizer))
     cfg.param_scheduler = schedulers(schedule)
     # Not on a GPU: bilinear upsampling has no deterministic backward there and would refuse.
     cfg.randomness = dict(seed=job.seed, deterministic=not torch.cuda.is_available())
@@ -87,6 +86,17 @@ def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
     return cfg
 
 
+def optimizers(optimizer: Optimizer) -> dict:
+    """Of mmengine's `optim_wrapper` what says how to optimise."""
+    settings = msgspec.to_builtins(optimizer)
+    settings = {name: value for name, value in settings.items() if name != "classifier" and value is not None}
+    built = dict(optimizer=settings | dict(fused=True))  # a loop over parameters is slower
+    if optimizer.classifier:
+        built["optimizer"]["classifier"] = optimizers(optimizer.classifier)["optimizer"]
+        built["constructor"] = "ClassifierApart"
+    return built
+
+
 def schedulers(schedule: Schedule) -> list[dict]:
     """mmengine's `param_scheduler`."""
     by_epoch = schedule.epochs is not None
@@ -108,18 +118,9 @@ def part_of(data: str, part: str) -> dict:
     return dict(data_root=data, data_prefix=dict(img=prefix), ann_file=f"annotations/{part}.json")
 
 
-def annotations(data: str, part: str) -> Compact:
-    """The annotations of a part of a prepared data set; the first rank sees that its images are there."""
-    found = open_compact(Path(data, "annotations", f"{part}.json"), thorough=is_main_process())
-    if is_main_process():
-        images = source(data).images
-        refuse_missing(Path(images, name) for name in found.file_names())
-    return found
-
-
 def held_out(cfg: Config, part: str) -> dict:
     """The data loader of ``adapt`` or ``val``, of a config of `model_config`."""
-    annotations(cfg.data, part)
+    annotations(cfg.data, part, thorough=is_main_process())
     dataloader = copy.deepcopy(cfg.held_out_dataloader)
     dataloader.dataset.update(part_of(cfg.data, part))
     return dataloader
@@ -165,6 +166,8 @@ def _warm_up(job: Job, work_dir: Path, out: Path) -> None:
 def _train(job: Job, schedule: Schedule, work_dir: Path, out: Path, branch_from: Path | None = None):
     settle(job.threads)
     cfg = training_config(job, schedule, work_dir)
+    if job.pretrained and branch_from is None:
+        start_from(cfg, job.pretrained)
     runner = train(for_ranks(cfg, get_world_size(), schedule.batch), branch_from)
     save_model(runner.model, cfg.classes["names"], out)
     return runner

@@ -18,6 +18,7 @@ from fasa import notebook
 from fasa.files import replacing
 from fasa.job import Job
 from fasa.pipeline.launch import launcher, start
+from fasa.pipeline.project import note_modules
 
 
 class Call(msgspec.Struct):
@@ -52,12 +53,16 @@ def run(function: Callable[..., None], job: Job, **arguments: str | os.PathLike)
 
 def main() -> None:
     """One rank."""
+    from mmengine.dist import is_main_process
+
     from fasa.detection.ranks import as_rank
 
     call = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Call)
     module, _, function = call.function.rpartition(".")
     with as_rank():
         getattr(import_module(module), function)(call.job, **call.arguments)
+        if is_main_process():
+            note_modules(function)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_TRIM_THRESHOLD_": "4000000000",
 }
-MODULES = "modules.json"  # in the work folder: what of fasa the kernel has imported
 
 
 def run(stage: str) -> None:
@@ -44,7 +43,7 @@ def run(stage: str) -> None:
             the job does not know, another run of the same stage, or an input that was edited during the run.
             The executed notebook is then as it was.
     """
-    name = stage.rpartition(":")[2]  # of another file than dvc.yaml: tuning/dvc.yaml:candidate@...
+    name = stage.rpartition(":")[2]  # of another file than dvc.yaml: tuning/regime/dvc.yaml:candidate@...
     job = read_job(name)
     source = NOTEBOOKS / f"{job['notebook']}.ipynb"
     before = _inputs(stage, name, job)
@@ -88,8 +87,8 @@ def _known(job: dict[str, Any]) -> set[str]:
 
 
 def _imported(work: Path) -> set[str]:
-    """The modules of fasa that the notebook's kernel had imported after its last cell."""
-    return set(json.loads((work / MODULES).read_text()))
+    """The modules of fasa that the kernel had imported after its last cell, and ranks at their end."""
+    return {module for path in work.glob("modules-*.json") for module in json.loads(path.read_text())}
 
 
 def _work_folder(name: str, inputs: dict[str, dict[str, str]]) -> Path:

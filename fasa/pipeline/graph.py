@@ -118,10 +118,10 @@ class Graph:
     def _is_another(self, dep: Dependency, name: str) -> bool:
         """Whether an input differs from what the stage has run with.
 
-        Where it is not here, or a folder is here in part, dvc.lock says what it is.
+        Where it is not here though it has been made, or a folder is here in part, dvc.lock says what it is.
         """
         sources = [out for each in self.needs[name] for out in self.stages[each].outs if _overlap(out, dep)]
-        if not dep.hash_info or all(out.exists for out in sources):
+        if not dep.hash_info or not any(out.hash_info and not out.exists for out in sources):
             return bool(dep.workspace_status())
         return any(
             out.changed_checksum()

@@ -147,7 +147,9 @@ def test_in_a_clone_what_has_run_elsewhere_is_made_only_where_it_is_read(project
     project.write("results/.gitignore", "")
     project.write("machine", "the first")
     rows(project, "a", "b")
-    assert run(project, "-j", "1").returncode == 0
+    for names in (["data", "train@a", "table"], ["train@b"], ["table"]):  # a folder that grows is another
+        assert run(project, "-j", "1", "--only", *names).returncode == 0
+        assert ran(project) == [name.removeprefix("train@") for name in names]
     commit = "git add . && git -c user.name=t -c user.email=t@example.org commit -qm rows"
     assert project.call("sh", "-c", f"{commit} && git clone -q . ../clone").returncode == 0
     project.folder = project.folder.with_name("clone")

@@ -32,7 +32,7 @@ class Classes(NamedTuple):
 
 def model_config(job: Job) -> Config:
     """The mmengine config of a job's model and data; the classes are those of the annotation file."""
-    path = Path("configs", job.configs, f"{job.model}.py")
+    path = Path(traits.CONFIGS, job.configs, f"{job.model}.py")
     if not path.exists():
         raise UserError(
             f"params.yaml: there is no {path}, which profile {job.profile!r} and row {job.row!r} ask for"
@@ -67,7 +67,7 @@ def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
     cfg.randomness = dict(seed=job.seed, deterministic=not torch.cuda.is_available())
     cfg.work_dir, cfg.experiment_name = str(work_dir), Path(work_dir).name
     classes = Classes(**cfg.classes)
-    hooks = list(cfg.get("custom_hooks", []))
+    hooks = []
     for name, settings in job.traits.items():
         trait = traits.load(name)
         for module in trait.imports:
@@ -82,7 +82,7 @@ def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
             hooks.append(dict(type="PhasesHook"))
         # What is frozen, or bypassed by scores of another kind, gets no gradient.
         cfg.find_unused_parameters = method(job.augmenter).changes_scores
-    cfg.custom_hooks = hooks
+    cfg.custom_hooks = [*hooks, *cfg.get("custom_hooks", [])]
     return cfg
 
 

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 #include <new>
+#include <utility>
 #include <vector>
 
 #if defined(_WIN32)
@@ -350,6 +351,33 @@ double overlap(const double* a, const double* b) {  // box_iou, operation by ope
     return shared / (joint - shared);
 }
 
+// ---------------------------------------------------------------- sorting
+
+struct Item {
+    uint64_t key;  // the higher the score, the lower
+    int64_t index;
+};
+
+constexpr int64_t FEW = 200;  // items that are not worth counting
+
+// By key, of equals as they come; spare is as long.
+void sort(Item* items, Item* spare, int64_t n) {
+    if (n < FEW)
+        return std::stable_sort(items, items + n, [](const Item& a, const Item& b) { return a.key < b.key; });
+    int64_t counts[8][256] = {};
+    for (int64_t i = 0; i < n; ++i)
+        for (int byte = 0; byte < 8; ++byte) ++counts[byte][items[i].key >> 8 * byte & 255];
+    Item* to = spare;
+    for (int byte = 0; byte < 8; ++byte) {
+        auto& next = counts[byte];
+        if (next[items[0].key >> 8 * byte & 255] == n) continue;
+        for (int64_t sum = 0, *count = next; count < next + 256; ++count) sum += std::exchange(*count, sum);
+        for (int64_t i = 0; i < n; ++i) to[next[items[i].key >> 8 * byte & 255]++] = items[i];
+        std::swap(items, to);
+    }
+    if (to != spare) std::copy(items, items + n, to);
+}
+
 }  // namespace
 
 // Entries of a list: of a part that ends where the next begins, or of the last, which ends before the
@@ -401,6 +429,7 @@ EXPORT int64_t fasa_objects(const char* text, int64_t size, int64_t last, int64_
                             int64_t* image, int64_t* category, double* area, uint8_t* ignore, double* boxes,
                             int64_t* parts, int64_t* length, double* points, int64_t* totals) {
     int64_t n_points = 0, n_parts = 0;
+    std::fill(ignore, ignore + capacity, 0);
     const auto outlines = [&](Reader& json, int64_t n) {
         if (!json.take('[')) return false;
         parts[n] = n_parts;
@@ -596,13 +625,6 @@ EXPORT int64_t fasa_cells(int64_t n, const int32_t* image, const int32_t* label,
 // other calls do the others, and write to the same arrays, either of which may be null.
 EXPORT int64_t fasa_order(int64_t n, int64_t low, int64_t high, const int32_t* group, const double* score,
                           int64_t* order, int32_t* place) try {
-    struct Item {
-        uint64_t key;  // the higher the score, the lower
-        int64_t index;
-        bool operator<(const Item& other) const {
-            return key != other.key ? key < other.key : index < other.index;
-        }
-    };
     std::vector<int64_t> bounds(high - low + 1, 0), last(high - low, -1);
     bool sorted = true;
     for (int64_t i = 0; i < n; ++i) {
@@ -615,7 +637,7 @@ EXPORT int64_t fasa_order(int64_t n, int64_t low, int64_t high, const int32_t* g
     }
     for (int64_t g = 0; g < high - low; ++g) bounds[g + 1] += bounds[g];
     std::vector<int64_t> next(bounds);
-    std::vector<Item> items(sorted ? 0 : bounds.back() - bounds[0]);
+    std::vector<Item> items(sorted ? 0 : bounds.back() - bounds[0]), spare;
     for (int64_t i = 0; i < n; ++i) {
         if (group[i] < low || group[i] >= high) continue;
         const int64_t g = group[i] - low, at = next[g]++;
@@ -630,11 +652,13 @@ EXPORT int64_t fasa_order(int64_t n, int64_t low, int64_t high, const int32_t* g
         if (place) place[i] = static_cast<int32_t>(at - bounds[g]);
     }
     for (int64_t g = 0; !sorted && g < high - low; ++g) {
-        Item* const mine = items.data() - bounds[0];
-        std::sort(mine + bounds[g], mine + bounds[g + 1]);
-        for (int64_t i = bounds[g]; i < bounds[g + 1]; ++i) {
-            if (order) order[i] = mine[i].index;
-            if (place) place[mine[i].index] = static_cast<int32_t>(i - bounds[g]);
+        Item* const mine = items.data() + (bounds[g] - bounds[0]);
+        const int64_t members = bounds[g + 1] - bounds[g];
+        if (static_cast<int64_t>(spare.size()) < members) spare.resize(members);
+        sort(mine, spare.data(), members);
+        for (int64_t i = 0; i < members; ++i) {
+            if (order) order[bounds[g] + i] = mine[i].index;
+            if (place) place[mine[i].index] = static_cast<int32_t>(i);
         }
     }
     return 0;

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from fasa.evaluation import native
 from fasa.evaluation.masks import Masks, Outlines
 
 GZIP, BOM, UTF_16 = b"\x1f\x8b", b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
-PART = 1 << 24  # bytes that a thread reads at a time
+PART = 1 << 22  # bytes that a thread reads at a time
 SHORTEST = 40  # bytes of a result: {"image_id":1,"category_id":1,"score":1,
 BETWEEN = re.compile(rb"\}\s*,\s*(?=\{)")  # results; or in one of them, which the core notices
 SPACE, NEAR = b" \t\r\n", 1 << 16  # bytes within which something is looked for
@@ -104,6 +105,16 @@ class Text:
             file.seek(max(start, 0))
             return file.read(max(stop - max(start, 0), 0))
 
+    def fill(self, room: np.ndarray, start: int) -> int:
+        """Put its bytes from `start` on into an array of uint8; how many there were."""
+        if self.held is not None:
+            text = np.frombuffer(self.held, np.uint8)[start : start + len(room)]
+            room[: len(text)] = text
+            return len(text)
+        with self._told(), open(self.path, "rb", buffering=0) as file:
+            file.seek(start)
+            return file.readinto(room)
+
     def whole(self) -> bytes:
         """All of it, without a byte order mark."""
         if self.held is not None:
@@ -186,7 +197,7 @@ def read_objects(file: Text, with_masks: bool) -> tuple | None:
             np.empty(points, np.int64),
             np.empty(points),
         ]
-        return [*ids, np.empty(most), np.zeros(most, np.uint8), *shapes]
+        return [*ids, np.empty(most), np.empty(most, np.uint8), *shapes]
 
     found = _in_parts("objects", file, file.begin + begin + 1, file.begin + end - 1, with_masks, columns)
     if not found:
@@ -213,24 +224,32 @@ def _in_parts(
             return None
         starts.append(nominal + found.end())
 
+    room = threading.local()  # what a thread reads into, used again: new memory costs as much as reading
+
     def part(bounds: tuple[int, int]) -> list[np.ndarray] | None:
         start, stop = bounds
-        data = np.frombuffer(text.read(start, stop), np.uint8)
-        most = len(data) // SHORTEST + 1
-        mine, totals = columns(most, len(data)), np.zeros(2, np.int64)
+        if len(getattr(room, "text", "")) < stop - start:
+            room.text = np.empty(stop - start + NEAR, np.uint8)
+            room.columns = columns(len(room.text) // SHORTEST + 1, len(room.text))
+        data, mine, totals = room.text[: stop - start], room.columns, np.zeros(2, np.int64)
+        if text.fill(data, start) < len(data):
+            return None
         where = totals if blob is None else blob[start:]
+        most = len(data) // SHORTEST + 1
         n = native.core(name, data, len(data), int(stop == end), most, int(with_masks), *mine, where)
+        if n < 0:
+            return None
         lengths = [n] * len(mine)
         if blob is None:
             lengths[-2:] = totals[::-1].tolist()
         else:
-            mine[-2] += start
-        return None if n < 0 else [column[:m].copy() for column, m in zip(mine, lengths, strict=True)]
+            mine[-2][:n] += start
+        return [column[:m].copy() for column, m in zip(mine, lengths, strict=True)]
 
     parts = native.in_threads(part, list(zip(starts, [*starts[1:], end], strict=True)))
     if any(part is None for part in parts):
         return None
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return native.in_threads(np.concatenate, list(zip(*parts, strict=True)))
 
 
 def plain(content: Any) -> Any:

@@ -122,7 +122,7 @@ def test_outlines_are_drawn_as_pycocotools_draws_them(seed):
 @settings(max_examples=80, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    n=st.integers(0, 60),
+    n=st.one_of(st.integers(0, 60), st.integers(500, 3000)),
     part=st.sampled_from([1, 10, 10**6]),
     sorted_already=st.booleans(),
 )

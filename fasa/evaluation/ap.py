@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fasa.errors import UserError
-from fasa.evaluation.matches import ALL, AREAS, BITS, IOU_THRESHOLDS, PER_DETECTION, Matches, match
 from fasa.evaluation import native
+from fasa.evaluation.matches import ALL, AREAS, BITS, IOU_THRESHOLDS, PER_DETECTION, Matches, match
 from fasa.evaluation.overlap import lexsort, ordered
 from fasa.evaluation.protocols import OLD, Protocol, checked
 

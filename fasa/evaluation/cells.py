@@ -35,9 +35,7 @@ class Cells:
         if native.core:
             cell = np.empty(len(image), dtype=np.int32)
             image, label = np.ascontiguousarray(image), np.ascontiguousarray(label)
-            native.core(
-                "cells", len(image), image, label, self._n_classes, self._bounds, self._label, cell
-            )
+            native.core("cells", len(image), image, label, self._n_classes, self._bounds, self._label, cell)
             return cell
         cell = image.astype(np.int64) * self._n_classes + label
         place = np.searchsorted(self._known, cell).astype(np.int32)

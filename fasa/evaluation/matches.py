@@ -313,9 +313,7 @@ class Matcher:
         vain |= np.where(outside, BITS.sum(dtype=np.uint16) & ~(hit | vain), 0).astype(np.uint16)
         as_they_came = np.argsort(which)
         counted = image, hit, vain
-        return part | {
-            name: column[as_they_came] for name, column in zip(COUNTED, counted, strict=True)
-        }
+        return part | {name: column[as_they_came] for name, column in zip(COUNTED, counted, strict=True)}
 
     def _keep(self, part: dict[str, np.ndarray]) -> None:
         n = len(part["score"])
@@ -401,7 +399,9 @@ def _in_order(part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """By the place that decides between equal scores."""
     if (part["place"][1:] > part["place"][:-1]).all():
         return part
-    order, counted = (np.argsort(places, kind="stable") for places in (part["place"], part["place"][part["counts"]]))
+    order, counted = (
+        np.argsort(places, kind="stable") for places in (part["place"], part["place"][part["counts"]])
+    )
     return {name: column[counted if name in COUNTED else order] for name, column in part.items()}
 
 

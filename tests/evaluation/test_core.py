@@ -293,3 +293,14 @@ def test_columns_that_do_not_fit_are_refused(change, line, tmp_path):
     (tmp_path / "columns.npz").write_bytes((tmp_path / "columns.npz").read_bytes()[:200])
     with pytest.raises(UserError, match="cannot read columns of segm"):
         read_detections(tmp_path / "columns.npz", truth)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_boxes_and_masks_of_the_same_detections_may_be_one_file(make_federated, compress, tmp_path):
+    gt, dt = write(tmp_path, *make_federated(5))
+    both = {kind: read_detections(dt, read_ground_truth(gt, kind)) for kind in ("bbox", "segm")}
+    save_detections(both["bbox"], tmp_path / "both.npz", both["segm"].shape, compress)
+    for kind, expected in both.items():
+        found = read_detections(tmp_path / "both.npz", read_ground_truth(gt, kind))
+        for columns in zip(found, expected, strict=True):
+            assert_same(*columns)

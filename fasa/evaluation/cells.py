@@ -31,10 +31,10 @@ class Cells:
         self._bounds = np.searchsorted(known, n_classes * np.arange(len(gt.image_ids) + 1))
 
     def find(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """The cell of each detection, (N,) int32, -1 where it does not count; ``image``, ``label`` int32."""
+        """The cell of each detection, (N,) int32, -1 where it does not count, given images and classes."""
         if native.core:
             cell = np.empty(len(image), dtype=np.int32)
-            image, label = np.ascontiguousarray(image), np.ascontiguousarray(label)
+            image, label = (np.ascontiguousarray(column, np.int32) for column in (image, label))
             native.core("cells", len(image), image, label, self._n_classes, self._bounds, self._label, cell)
             return cell
         cell = image.astype(np.int64) * self._n_classes + label

@@ -591,8 +591,8 @@ EXPORT int64_t fasa_match(int64_t n, const int64_t* first, const int64_t* found,
 
 // positions: where each id stands, by a table of all numbers from `low` on, -1 for one that is none; returns
 // the first id that is not there, else n.
-EXPORT int64_t fasa_positions(int64_t n, const int64_t* id, int64_t low, int64_t size, const int32_t* table,
-                              int32_t* place) {
+EXPORT int64_t fasa_positions(int64_t n, const int64_t* id, int64_t low, int64_t size, const int64_t* table,
+                              int64_t* place) {
     for (int64_t i = 0; i < n; ++i) {
         const uint64_t at = static_cast<uint64_t>(id[i]) - static_cast<uint64_t>(low);
         if (at >= static_cast<uint64_t>(size) || table[at] < 0) return i;

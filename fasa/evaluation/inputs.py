@@ -229,8 +229,8 @@ def read_ground_truth(
     image_id, category_id, area, ignore, shape = columns
     if not np.isfinite(area).all():
         raise UserError(f"{where}[{np.flatnonzero(~np.isfinite(area))[0]}] has no finite area")
-    image = positions(image_id, image_ids, "image", where).astype(np.int64)
-    label = positions(category_id, category_ids, "category", where).astype(np.int64)
+    image = positions(image_id, image_ids, "image", where)
+    label = positions(category_id, category_ids, "category", where)
     order = np.argsort(image, kind="stable")
     order = order[area[order] > 0]
     if iou_type == "bbox":
@@ -458,12 +458,12 @@ def _boxes(values: Any, name: str) -> np.ndarray:
 
 
 def positions(ids: np.ndarray, known: np.ndarray, what: str, where: str) -> np.ndarray:
-    """Where each of `ids` stands in `known`, which is sorted: (N,) int32."""
-    place, wrong = np.zeros(len(ids), dtype=np.int32), np.arange(len(ids))
+    """Where each of `ids` stands in `known`, which is sorted: (N,) int64."""
+    place, wrong = np.zeros(len(ids), dtype=np.int64), np.arange(len(ids))
     if len(known):
         low, high = int(known[0]), int(known[-1])
         if high - low < 2 * len(ids):  # a table of all numbers between is faster than a search
-            table = np.full(high - low + 1, -1, dtype=np.int32)
+            table = np.full(high - low + 1, -1, dtype=np.int64)
             table[known - low] = np.arange(len(known))
             if native.core:
                 ids = np.ascontiguousarray(ids, np.int64)
@@ -474,7 +474,7 @@ def positions(ids: np.ndarray, known: np.ndarray, what: str, where: str) -> np.n
                 place = table[np.clip(ids, low, high) - low]
                 wrong = np.flatnonzero(known[place] != ids)
         else:
-            place = np.minimum(np.searchsorted(known, ids), len(known) - 1).astype(np.int32)
+            place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
             wrong = np.flatnonzero(known[place] != ids)
     if len(wrong):
         raise UserError(

@@ -285,7 +285,8 @@ class Matcher:
     def _positions(self, dt: Detections) -> tuple[np.ndarray, np.ndarray]:
         """Image and class of each detection, (N,) int32."""
         image = positions(dt.image_id, self.gt.image_ids, "image", "detections")
-        return image, positions(dt.category_id, self.gt.category_ids, "category", "detections")
+        label = positions(dt.category_id, self.gt.category_ids, "category", "detections")
+        return image.astype(np.int32), label.astype(np.int32)
 
     def _matched(self, image, label, score, shape, place) -> dict[str, np.ndarray]:
         """What is kept of detections; changes nothing, so several threads may ask."""

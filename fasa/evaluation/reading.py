@@ -155,12 +155,10 @@ def read_results(text: Text, with_masks: bool) -> tuple | None:
     """
     blob = np.empty(text.size if with_masks else 0, np.uint8)
 
-    def columns(most: int, _) -> list[np.ndarray]:
-        boxes, masks = (0, most) if with_masks else (most, 0)
-        ids = [np.empty(most, np.int64) for _ in "ik"]
-        return [*ids, np.empty(most), np.empty((boxes, 4)), np.empty((masks, 2), np.int64)] + [
-            np.empty(masks, np.int64) for _ in "sl"
-        ]
+    def columns(most: int, _) -> list[tuple]:
+        masks = most if with_masks else 0
+        ids = [(most, "q"), (most, "q")]
+        return [*ids, (most, "d"), ((most - masks, 4), "d"), ((masks, 2), "q"), (masks, "q"), (masks, "q")]
 
     head, tail = text.read(text.begin, text.begin + NEAR), text.read(text.size - NEAR, text.size)
     begin, end = len(head) - len(head.lstrip(SPACE)), len(tail.rstrip(SPACE)) - 1
@@ -188,16 +186,11 @@ def read_objects(file: Text, with_masks: bool) -> tuple | None:
     if text[begin : begin + 1] != b"[":
         return None
 
-    def columns(most: int, n_bytes: int) -> list[np.ndarray]:
-        boxes, masks, points = (0, most, n_bytes // 2 + 1) if with_masks else (most, 0, 0)
-        ids = [np.empty(most, np.int64) for _ in "ik"]
-        shapes = [
-            np.empty((boxes, 4)),
-            np.empty(masks, np.int64),
-            np.empty(points, np.int64),
-            np.empty(points),
-        ]
-        return [*ids, np.empty(most), np.empty(most, np.uint8), *shapes]
+    def columns(most: int, n_bytes: int) -> list[tuple]:
+        masks, points = (most, n_bytes // 2 + 1) if with_masks else (0, 0)
+        ids = [(most, "q"), (most, "q")]
+        shapes = ((most - masks, 4), "d"), (masks, "q"), (points, "q"), (points, "d")
+        return [*ids, (most, "d"), (most, "B"), *shapes]
 
     found = _in_parts("objects", file, file.begin + begin + 1, file.begin + end - 1, with_masks, columns)
     if not found:
@@ -214,6 +207,7 @@ def _in_parts(
 ) -> list | None:
     """Columns of the entries of a list, which its brackets enclose, read by several threads.
 
+    `columns` gives their shapes and types for so many entries and bytes at the most.
     The parts begin where an entry seems to. Each is read up to the very byte where the next begins, so if one
     did not begin an entry, reading fails.
     """
@@ -228,9 +222,9 @@ def _in_parts(
 
     def part(bounds: tuple[int, int]) -> list[np.ndarray] | None:
         start, stop = bounds
-        if len(getattr(room, "text", "")) < stop - start:
+        if len(getattr(room, "text", "")) <= stop - start:
             room.text = np.empty(stop - start + NEAR, np.uint8)
-            room.columns = columns(len(room.text) // SHORTEST + 1, len(room.text))
+            room.columns = [np.empty(*one) for one in columns(len(room.text) // SHORTEST + 1, len(room.text))]
         data, mine, totals = room.text[: stop - start], room.columns, np.zeros(2, np.int64)
         if text.fill(data, start) < len(data):
             return None

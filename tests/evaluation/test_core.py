@@ -38,6 +38,19 @@ def test_the_core_is_there_where_a_compiler_is():
     assert native.core or not shutil.which("c++"), f"build the core: {build}"
 
 
+def test_a_core_of_another_version_is_none(tmp_path, monkeypatch):
+    """Its functions may take other arguments, and memory does not say so."""
+    monkeypatch.delenv("FASA_CORE", raising=False)
+    assert bool(native._find()) == bool(native.core)
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "INTERFACE", 1)
+        assert native._find() is None
+    older = tmp_path / f"_core{native.EXTENSION_SUFFIXES[0]}"  # a library without that number
+    shutil.copy(sys.modules["pycocotools._mask"].__file__, older)
+    monkeypatch.setattr(native, "__file__", str(tmp_path / "native.py"))
+    assert native._find() is None
+
+
 def both_ways(function):
     """What a function gives with the core and without."""
     by_core = function()

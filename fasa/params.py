@@ -268,6 +268,7 @@ def read_params(path: str | Path) -> Params:
     parts = known.get("classification") if isinstance(known.get("classification"), dict) else {}
     for kind, entries, where in (
         (Row, known.get("rows"), "rows"),
+        (Study, known.get("tuning"), "tuning"),
         (Set, parts.get("sets"), "classification.sets"),
         (ClassifierRow, parts.get("rows"), "classification.rows"),
     ):

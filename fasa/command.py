@@ -50,7 +50,13 @@ def command(main: Main) -> Callable[..., int]:
                 _discard_output()
             if isinstance(error.__cause__, BrokenPipeError):
                 return 128 + signal.SIGPIPE
-            print(f"error: {error}", file=sys.stderr)
+            print("error: " + " ".join(str(error).splitlines()), file=sys.stderr)
+            return 1
+        except MemoryError:
+            print(
+                "error: the memory does not suffice; use a machine with more, or fewer images",
+                file=sys.stderr,
+            )
             return 1
         except MemoryError:
             print(

@@ -23,6 +23,7 @@ def raising(error):
     ("error", "status", "line"),
     [
         (UserError("x.json: is empty; write it again"), 1, "x.json: is empty; write it again"),
+        (UserError("two\nlines"), 1, "two lines"),
         (
             PermissionError(13, "Permission denied", "out"),
             1,

@@ -58,12 +58,6 @@ def command(main: Main) -> Callable[..., int]:
                 file=sys.stderr,
             )
             return 1
-        except MemoryError:
-            print(
-                "error: the memory does not suffice; use a machine with more, or fewer images",
-                file=sys.stderr,
-            )
-            return 1
         except KeyboardInterrupt as error:
             reason = "terminated" if received[-1] == signal.SIGTERM else "interrupted"
             print(f"error: {error if error.args else reason}", file=sys.stderr)

@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from jobs import job
 

@@ -202,3 +202,21 @@ def test_aims_are_met_or_missed():
     }
     said = [line.rpartition(": ")[2] for line in run.aims(outcomes)]
     assert said == ["met", "met", "**missed**", "met", "**missed**", "met"]
+
+
+def test_the_readme_has_a_place_for_what_is_measured():
+    before, begin, rest = run.README.read_text().partition(run.MARKS[0])
+    found, end, _ = rest.partition(run.MARKS[1])
+    assert before and begin and end and "fasa AP_Old" in found
+
+
+def test_slow_contenders_take_part_in_the_first_round_alone(tmp_path, monkeypatch):
+    """With contenders that end at once, since there is nothing to read."""
+    ran = []
+    really = run.run
+    monkeypatch.setattr(
+        run, "run", lambda command, kind, name: ran.append(name) or really(command, kind, name)
+    )
+    outcomes = run.measure(tmp_path, ["bbox"], 2, ["tidecv", "lvis-fixed", "faster-coco-eval"])
+    assert ran.count("lvis") == 1 and ran.count("fasa AP_Old") == 2 and "tidecv" not in ran
+    assert outcomes["bbox", "lvis"].failure and outcomes["bbox", "fasa AP_Old"].failure

@@ -23,6 +23,7 @@ def raising(error):
     ("error", "status", "line"),
     [
         (UserError("x.json: is empty; write it again"), 1, "x.json: is empty; write it again"),
+        (UserError("two\nlines"), 1, "two lines"),
         (
             PermissionError(13, "Permission denied", "out"),
             1,
@@ -33,6 +34,7 @@ def raising(error):
             1,
             "a file or standard output: No space left on device; free",
         ),
+        (MemoryError(), 1, "the memory does not suffice; use a machine with more"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (KeyboardInterrupt("interrupted; go on with fasa run"), 130, "interrupted; go on with fasa run"),
     ],

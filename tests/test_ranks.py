@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from clones import ROOT, cloned, dvc, fasa, yaml
+from clones import cloned, dvc, fasa, one_row
 from msgspec.structs import replace
 
 from fasa.detection import experiment
@@ -30,10 +30,7 @@ for host in $hosts; do wait $host || exit; done
 def trained(tmp_path_factory):
     """A clone in which two ranks have trained and evaluated a row; `val` has several batches."""
     folder = tmp_path_factory.mktemp("ranks") / "fasa"
-    chosen = dict(rows=["mask_rcnn_fasa"], seeds=[0])
-    tiny = yaml.load((ROOT / "params.yaml").read_text())["tiny"]
-    tiny["data"]["images"]["val"] = 20
-    cloned(folder, profiles=["tiny"], run=chosen, repro=chosen["rows"], tiny=tiny)
+    cloned(folder, **one_row("mask_rcnn_fasa"))
     (folder / "hosts.sh").write_text(TWO_HOSTS)
     done = fasa(folder, "run", EVALUATE, FASA_LAUNCH=TWO_RANKS)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

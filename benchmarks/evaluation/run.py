@@ -2,10 +2,12 @@
 
     python benchmarks/evaluation/run.py --images 2000
     python benchmarks/evaluation/run.py --full
+    python benchmarks/evaluation/run.py --write
 
 Every contender is a process of its own, timed from its start, imports included, to its end; its memory is its
-peak resident set. They take turns, `--rounds` times; medians count. Prints a Markdown table and whether
-the aims were met, and exits with status 1 if one of ours failed or an AP differs.
+peak resident set. They take turns, `--rounds` times; medians count; those that take a minute run in the first
+round alone. Prints a Markdown table and whether the aims were met, and exits with status 1 if one of ours
+failed or an AP differs. `--write` does both sizes and puts what it found into README.md.
 """
 
 import argparse
@@ -27,8 +29,9 @@ HERE = Path(__file__).resolve().parent
 BUILD = HERE.parents[1] / "build/benchmarks/evaluation"
 SOURCES = [HERE / name for name in ("generate.py", "world.py", "shapes.py")]
 FILES = ("gt.json", "bbox.json", "segm.json")
-FULL = 19_809  # images of LVIS v1 val
-BASELINE = "lvis"  # what ratios are against
+SOME, FULL = 2000, 19_809  # images: what is quickly done, and LVIS v1 val
+README, MARKS = HERE / "README.md", ("<!-- measured -->\n", "<!-- end -->\n")
+BASELINES = ("lvis", "hotcoco")  # what ratios are against: the first that ran
 OTHERS = {
     "lvis": "lvis-api AP_Old",
     "lvis-fixed": "lvis-api AP_Fixed",
@@ -48,7 +51,7 @@ COMPARED = {
     "fixed": None,
     "tide": {"tidecv", "fasa TIDE as tidecv"},
 }  # None: whoever measures it
-SLOW = ["lvis", "lvis-fixed", "faster-coco-eval", "tidecv", "fasa AP_Old by NumPy"]  # or too large
+SLOW = ["lvis", "lvis-fixed", "faster-coco-eval", "tidecv", "fasa AP_Old by NumPy"]  # one round; none in full
 TOLERANCE = 1e-9  # of an AP in percent
 
 
@@ -63,22 +66,34 @@ class Outcome(NamedTuple):
 
 
 def main() -> int:
-    """Reads the command line, runs the contenders, and prints the table."""
+    """Reads the command line, runs the contenders, and prints or writes what was found."""
     args = _arguments()
-    folder = prepare(args.images)
-    print(f"{machine()}\n\n{args.images:,} images, medians of {args.rounds}. ", end="")
-    print(f"Ratios are against {OTHERS[BASELINE]}.\n")
+    sizes = {SOME: [], FULL: SLOW} if args.write else {args.images: args.skip}
+    blocks, fine = [machine()], True
+    for n_images, skip in sizes.items():
+        outcomes = measure(prepare(n_images), args.iou, args.rounds, skip)
+        lines, agree = agreement(outcomes)
+        fine &= agree
+        title = f"**{n_images:,} images.** Medians of {args.rounds}, of those that take long one run."
+        blocks += [f"{title} Ratios are against {base_of(outcomes)}.", table(outcomes)]
+        blocks += ["\n".join(aims(outcomes)), "\n".join(lines)]
+    found = "\n\n".join(filter(None, blocks)) + "\n"
+    print(found)
+    if args.write:
+        before, _, rest = README.read_text().partition(MARKS[0])
+        README.write_text(before + MARKS[0] + found + MARKS[1] + rest.partition(MARKS[1])[2])
+    return 0 if fine else 1
+
+
+def measure(folder: Path, kinds: list[str], n_rounds: int, skip: list[str]) -> dict[tuple[str, str], Outcome]:
+    """What each contender did, by "bbox" or "segm" and its name."""
     rounds = defaultdict(list)
-    for turn in range(args.rounds):
-        for iou_type in args.iou:
-            for name, command in commands(folder, iou_type, args.skip).items():
+    for turn in range(n_rounds):
+        for iou_type in kinds:
+            for name, command in commands(folder, iou_type, [*skip, *SLOW] if turn else skip).items():
                 print(f"{turn + 1}, {iou_type}: {name} ...", file=sys.stderr, flush=True)
                 rounds[iou_type, name].append(run(command, iou_type, name))
-    outcomes = {which: middle(several) for which, several in rounds.items()}
-    print(table(outcomes))
-    lines, fine = agreement(outcomes)
-    print("\n" + "\n".join([*lines, *aims(outcomes)]))
-    return 0 if fine else 1
+    return {which: middle(several) for which, several in rounds.items()}
 
 
 def prepare(n_images: int) -> Path:
@@ -156,6 +171,15 @@ def run(command: list[str], iou_type: str, name: str = "") -> Outcome:
         return Outcome(*measured, {}, signal or (said or ["it said nothing"])[-1][:160])
 
 
+def _base(outcomes: dict[tuple[str, str], Outcome]) -> str | None:
+    return next((name for name in BASELINES if any(name == other for _, other in outcomes)), None)
+
+
+def base_of(outcomes: dict[tuple[str, str], Outcome]) -> str:
+    """What ratios are against, in words."""
+    return OTHERS.get(_base(outcomes), "nothing")
+
+
 def table(outcomes: dict[tuple[str, str], Outcome]) -> str:
     """All outcomes in Markdown."""
     rows = [
@@ -163,7 +187,7 @@ def table(outcomes: dict[tuple[str, str], Outcome]) -> str:
         "|" + "---|" * 8,
     ]
     for (iou_type, name), outcome in outcomes.items():
-        base = outcomes.get((iou_type, BASELINE))
+        base = outcomes.get((iou_type, _base(outcomes)))
         ratios = ["", ""]
         if base and not base.failure and not outcome.failure:
             ratios = [f"{base.seconds / outcome.seconds:.1f}x", f"{outcome.gib / base.gib:.2f}x"]
@@ -200,16 +224,23 @@ def agreement(outcomes: dict[tuple[str, str], Outcome]) -> tuple[list[str], bool
                 if kind == iou_type and protocol in outcome.numbers and (names is None or name in names)
             }
             reference, *others = found or [None]
+            worst, agreeing = 0.0, []
             for name in others:
                 a, b = found[reference], found[name]
-                worst = max(_difference(a[key], b[key]) for key in a.keys() & b.keys())
-                agrees = worst <= TOLERANCE
+                difference = max(_difference(a[key], b[key]) for key in a.keys() & b.keys())
+                if difference <= TOLERANCE:
+                    worst = max(worst, difference)
+                    agreeing.append(name)
+                    continue
+                fine = False
                 key = next(iter(a.keys() & b.keys() & {"AP", "Cls"}))
-                fine &= agrees
                 lines.append(
                     f"- {iou_type}, {protocol}: {key} {a[key]:.10f} by {reference}, {b[key]:.10f} by {name}; "
-                    f"{'agree' if agrees else '**DIFFER**'}, by {worst:.1e} at most in any metric"
+                    f"**DIFFER**, by {difference:.1e} at most in any metric"
                 )
+            if agreeing:
+                same = f"{', '.join(agreeing)} equal {reference} to {worst:.0e} in every metric"
+                lines.append(f"- {iou_type}, {protocol}: {same}")
     return lines or ["- nothing was compared"], fine
 
 
@@ -247,7 +278,8 @@ def _version(package: str) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=SOME)
+    parser.add_argument("--write", action="store_true", help=f"{SOME:,} and {FULL:,} images, into README.md")
     parser.add_argument("--iou", nargs="+", choices=["bbox", "segm"], default=["bbox", "segm"])
     parser.add_argument("--rounds", type=int, default=3, help="runs of each contender (default: 3)")
     parser.add_argument(

@@ -8,13 +8,15 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import HOOKS
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
 from fasa.class_stats import all_reduce_sum
 from fasa.detection.inference import detect, placed
 from fasa.detection.ranks import gathered
+from fasa.detection.resume import sampler
 from fasa.detection.two_stage import TwoStage, augmenters, box_heads, unwrap
 from fasa.errors import UserError
 from fasa.evaluation.ap import judge
@@ -132,8 +134,15 @@ class AdaptationHook(Hook):
         """Build the loader; give the augmenters their class counts unless this run is resumed.
 
         Raises:
-            UserError: there is no augmenter.
+            UserError: there is no augmenter, or a loop by epochs whose first would never end.
         """
+        if isinstance(runner.train_loop, EpochBasedTrainLoop) and isinstance(
+            sampler(runner), InfiniteSampler
+        ):
+            raise UserError(
+                f"{type(sampler(runner)).__name__}: an epoch of it never ends; set train_cfg to an "
+                "IterBasedTrainLoop, or, to repeat images, wrap the data set in a ClassBalancedDataset"
+            )
         if not any(augmenters(runner.model)):
             raise UserError("AdaptationHook: no box head has an augmenter; use AugmentedShared2FCBBoxHead's")
         if self.overrides is not None:

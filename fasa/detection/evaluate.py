@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 from mmengine.runner import Runner
 
@@ -33,12 +32,10 @@ from fasa.evaluation import (
     tide_replicates,
 )
 from fasa.evaluation.masks import Masks
-from fasa.files import replacing
 from fasa.job import Job
 from fasa.record import Record
 
 SHOWN = 0.3  # the score from which on mmdet draws a detection
-AT_ONCE = 10_000  # detections written at a time
 
 
 class Detected(NamedTuple):
@@ -79,7 +76,7 @@ def detect_part(job: Job, checkpoint: Path, part: str, out: Path, results: Path 
     Args:
         checkpoint: of the job's row.
         out: a folder to write a `Detected` to.
-        results: where to write the best 300 of each image in LVIS's results format.
+        results: where to write the best 300 of each image, boxes and masks in one file of columns.
     """
     settle(job.threads)
     cfg = training_config(job, job.train, Path("unused"))  # what traits change of a model stands there
@@ -115,8 +112,7 @@ def detect_part(job: Job, checkpoint: Path, part: str, out: Path, results: Path 
     best = {kind: taken(joined([one[kind] for one in bests], kind), order) for kind in matchers}
     Detected({kind: matcher.matches() for kind, matcher in matchers.items()}, best).save(out)
     if results:
-        sizes = dict(zip(first_of.gt.image_ids.tolist(), first_of.gt.sizes.tolist(), strict=True))
-        write_results(results, best, sizes)
+        save_detections(best["bbox"], results, best["segm"].shape if masks else None, compress=True)
 
 
 def taken(detections: Detections, which: np.ndarray) -> Detections:
@@ -132,28 +128,6 @@ def joined(parts: Iterable[Detections], kind: str) -> Detections:
     nothing = Detections(ids, ids, np.zeros(0), Masks.of([]) if masks else np.zeros((0, 4)))
     *columns, shapes = zip(nothing, *parts, strict=True)
     return Detections(*map(np.concatenate, columns), (Masks.joined if masks else np.concatenate)(shapes))
-
-
-def write_results(path: Path, best: dict[str, Detections], sizes: dict[int, list[int]]) -> None:
-    """Write detections in LVIS's results format.
-
-    Args:
-        best: boxes, "bbox", and masks of the same detections, "segm", if there are any.
-        sizes: height and width of each image.
-    """
-    with replacing(path) as file:
-        separator = b"["
-        for start in range(0, len(best["bbox"].score), AT_ONCE):
-            part = slice(start, start + AT_ONCE)
-            columns = [column[part].tolist() for column in best["bbox"]]
-            masks = best["segm"].shape[part].counts() if "segm" in best else [None] * len(columns[0])
-            for image, category, score, box, rle in zip(*columns, masks, strict=True):
-                one = dict(image_id=image, category_id=category, score=score, bbox=box)
-                if rle is not None:
-                    one["segmentation"] = dict(size=sizes[image], counts=rle.decode())
-                file.write(separator + msgspec.json.encode(one))
-                separator = b",\n"
-        file.write(b"[]\n" if separator == b"[" else b"]\n")
 
 
 def record(job: Job, detected: Detected, checkpoint: Path, history: dict, resamples: int) -> Record:

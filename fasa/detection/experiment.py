@@ -33,7 +33,7 @@ class Classes(NamedTuple):
 
 def model_config(job: Job) -> Config:
     """The mmengine config of a job's model and data; the classes are those of the annotation file."""
-    path = Path("configs", job.configs, f"{job.model}.py")
+    path = Path(traits.CONFIGS, job.configs, f"{job.model}.py")
     if not path.exists():
         raise UserError(
             f"params.yaml: there is no {path}, which profile {job.profile!r} and row {job.row!r} ask for"

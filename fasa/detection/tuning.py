@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from fasa import traits
 from fasa.data.compact import annotations
 from fasa.detection import worker
 from fasa.detection.evaluate import Detected, detect_part, measured
@@ -31,7 +32,7 @@ def try_out(candidate: Candidate, warmup: Path, part: str, work: Path) -> dict[s
         augmenter did; iteration_ms, of its training with all that comes in between.
     """
     first = candidate.rows[0]
-    own, config = dict(data=first.data), Path("configs", first.configs, f"{MODEL}.py")
+    own, config = dict(data=first.data), Path(traits.CONFIGS, first.configs, f"{MODEL}.py")
     if candidate.data:
         own["data"] = str(work / "data")
         if not Path(own["data"]).exists():

@@ -1,6 +1,6 @@
-"""``python -m fasa.evaluation``: judge a results file by the appendix's instruments.
+"""``fasa evaluate``: judge a results file by the appendix's instruments.
 
-    python -m fasa.evaluation --gt lvis_v1_val.json --dt results.json --protocol old fixed pool --tide
+    fasa evaluate --gt lvis_v1_val.json --dt results.json --protocol old fixed pool --tide
 
 Prints a table; ``--out`` also writes JSON: ``{"segm": {"old": {"AP": .., ..}, .., "tide": {"Cls": ..}}}``,
 AP in percent, null where there is no object to measure it on. What else is asked for stands beside them:
@@ -16,9 +16,10 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from fasa.command import command
 from fasa.errors import UserError
 from fasa.evaluation.bootstrap import bootstrap, paired_bootstrap
 from fasa.evaluation.inputs import SHAPE_FIELD, Detections, GroundTruth, read_detections, read_ground_truth
@@ -31,14 +32,14 @@ from fasa.files import readable_errors, replacing
 
 RESAMPLES = 1000
 SHORT = dict(  # heads of columns, for a terminal
-    category_id="class", object_category_id="of", image_id="image", share_not_better="p", frequency=""
+    category_id="class", object_category_id="of", image_id="image", share_not_better="p", frequency="freq"
 )
 
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     parser = argparse.ArgumentParser(
-        prog="python -m fasa.evaluation",
+        prog="fasa evaluate",
         description="Judge detections on LVIS by AP_Old, AP_Fixed, AP_Pool, TIDE.",
     )
     add = parser.add_argument
@@ -81,21 +82,10 @@ def count(text: str) -> int:
     return int(text)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 1 where the input is at fault."""
-    args = parser().parse_args(arguments)
-    try:
-        run(args)
-    except UserError as error:
-        _say("error: " + " ".join(str(error).splitlines()))
-        return 1
-    except MemoryError:
-        _say("error: the memory does not suffice; use a machine with more, or fewer images")
-        return 1
-    except KeyboardInterrupt:
-        _say("interrupted")
-        return 130
-    return 0
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    run(parser().parse_args(arguments))
 
 
 def run(args: argparse.Namespace) -> None:
@@ -105,7 +95,7 @@ def run(args: argparse.Namespace) -> None:
     measured = {}
     for kind in dict.fromkeys(args.iou):
         start = time.perf_counter()
-        _say(f"{kind}: reading {called(args.gt)} and {called(args.dt)}")
+        _say(f"{kind}: reading {Path(called(args.gt)).name} and {Path(called(args.dt)).name}")
         gt = read_ground_truth(args.gt, kind, args.exhaustive)
         if args.exhaustive:
             groups = ", ".join(f"{(gt.frequency == group).sum():,} {group}" for group in "rcf")
@@ -135,7 +125,7 @@ def run(args: argparse.Namespace) -> None:
         _say(f"{kind}: {time.perf_counter() - start:.1f} s")
     if args.out:
         write(measured, args.out)
-    _print(WRITERS[args.format](measured))
+    print(WRITERS[args.format](measured))
 
 
 def records(found: Measured) -> dict:
@@ -185,14 +175,7 @@ def text(measured: dict) -> str:
 
 
 def _aligned(head: list[str], rows: list[list]) -> str:
-    short = {
-        "category_id": "class",
-        "object_category_id": "of",
-        "image_id": "image",
-        "share_not_better": "p",
-        "frequency": "",
-    }
-    cells = [[short.get(name, name) for name in head], *([_shown(value) for value in row] for row in rows)]
+    cells = [[SHORT.get(name, name) for name in head], *([_shown(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     number = [any(isinstance(row[c], int | float) for row in rows) for c in range(len(head))]
     lines = []
@@ -270,16 +253,6 @@ def _plain(content):
     if isinstance(content, list):
         return [_plain(value) for value in content]
     return None if isinstance(content, float) and math.isnan(content) else content
-
-
-def _print(text: str) -> None:
-    """To standard output, which may be a full disk, or a pipe that nobody reads any more."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again at exit
-        if not isinstance(error, BrokenPipeError):
-            raise UserError(f"standard output: {error.strerror}") from error
 
 
 def _say(text: str) -> None:

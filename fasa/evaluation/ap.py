@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fasa.errors import UserError
+from fasa.evaluation import native
 from fasa.evaluation.matches import ALL, AREAS, BITS, IOU_THRESHOLDS, PER_DETECTION, Matches, match
-from fasa.evaluation.overlap import ordered
+from fasa.evaluation.overlap import lexsort, ordered
 from fasa.evaluation.protocols import OLD, Protocol, checked
 
 RECALLS = np.linspace(0, 1, 101)
@@ -41,34 +42,31 @@ def judge(matches: Matches, protocol: Protocol = OLD) -> Result:
         raise UserError(f"judge takes Matches, not {type(matches).__name__}; make them by `match`")
     matches = matches.within(protocol)
     frequency = matches.frequency
-    everything = slice(None)
+    everything = slice(None) if protocol.pooled else None
+    by_class = matches
     if protocol.pooled:
         per_class, _ = curves(matches)
-        matches_by_class, matches = matches, pool(matches)
-        precision, recall = curves(matches, pooled=everything)
-    else:
-        precision, recall = curves(matches)
-        per_class = precision
+        matches = pool(matches)
+    found = native.in_threads(lambda area: curves(matches, area, everything), range(len(AREAS)))
+    precision, recalls = found[ALL][0], {f"AR{name}": found[a][1] for a, name in enumerate(AREAS)}
     summary = dict(AP=precision.mean(axis=1), AP50=precision[0].mean(axis=0), AP75=precision[5].mean(axis=0))
-    recalls = dict(AR=recall)
-    for a, name in list(enumerate(AREAS))[1:]:
-        area_precision, recalls[f"AR{name}"] = curves(matches, a, everything if protocol.pooled else None)
-        summary[f"AP{name}"] = area_precision.mean(axis=1)
+    summary |= {f"AP{name}": found[a][0].mean(axis=1) for a, name in enumerate(AREAS) if name}
     for group in "rcf":
         members = frequency == group
         part = curves(matches, pooled=members)[0] if protocol.pooled else precision[..., members]
         summary[f"AP{group}"] = part.mean(axis=1)
     return Result(
         {name: 100 * mean_of_measured(value) for name, value in (summary | recalls).items()},
-        100 * per_class.mean(axis=(0, 1)),
+        100 * (per_class if protocol.pooled else precision).mean(axis=(0, 1)),
         precision,
-        matches_by_class if protocol.pooled else matches,
+        by_class,
     )
 
 
 def pool(matches: Matches) -> Matches:
     """Best score first; of equals the lower image, then the lower class: large-vocab-devil's order."""
-    order = ordered(np.zeros(len(matches.score), np.int64), matches.score, matches.image)
+    order = lexsort(matches.image)
+    order = order[ordered(np.zeros(len(order), np.int32), matches.score[order])]
     return replace(matches, **{name: getattr(matches, name)[order] for name in PER_DETECTION})
 
 
@@ -100,9 +98,23 @@ def curves(matches: Matches, area: int = ALL, pooled=None) -> tuple[np.ndarray, 
     n_objects = np.bincount(object_class, minlength=n_classes)
     shape = (len(IOU_THRESHOLDS), len(RECALLS), n_classes)
     precision, recall = np.zeros(shape), np.zeros((shape[0], n_classes))
+    if native.core:
+        bits = (np.ascontiguousarray(column) for column in (matched, ignored))
+        bounds = np.searchsorted(label, np.arange(n_classes + 1))
+        curve = n_objects, len(BITS), RECALLS, len(RECALLS), precision, recall
+        native.core("trace", n_classes, bounds, *bits, *curve)
+    else:
+        _trace(matched, ignored, label, n_objects, precision, recall)
+    precision[..., n_objects == 0] = np.nan
+    recall[:, n_objects == 0] = np.nan
+    return precision, recall
+
+
+def _trace(matched, ignored, label, n_objects, precision, recall) -> None:
+    """The curves of classes that ascend, into arrays of 0."""
     takes_part = np.flatnonzero(ignored != BITS.sum())  # at some threshold
     matched, ignored, label = matched[takes_part], ignored[takes_part], label[takes_part]
-    first = np.searchsorted(label, np.arange(n_classes))
+    first = np.searchsorted(label, np.arange(len(n_objects)))
     for t, bit in enumerate(BITS):
         hits = np.flatnonzero(matched & bit)
         if not len(hits):
@@ -119,9 +131,6 @@ def curves(matches: Matches, area: int = ALL, pooled=None) -> tuple[np.ndarray, 
         point = np.arange(len(owner)) - np.repeat(np.cumsum(new) - reached, new)
         precision[t, point, k[owner]] = at_hits[owner]
         np.maximum.at(recall[t], k, tp / n_objects[k])
-    precision[..., n_objects == 0] = np.nan
-    recall[:, n_objects == 0] = np.nan
-    return precision, recall
 
 
 def _highest_from_here_on(precision: np.ndarray, k: np.ndarray) -> np.ndarray:

@@ -6,11 +6,13 @@
 // none.
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <new>
+#include <utility>
 #include <vector>
 
 #if defined(_WIN32)
@@ -41,6 +43,30 @@ struct Plain {  // letters of a string that stand for themselves
     }
 };
 constexpr Plain plain;
+
+// value = all / 10^behind, behind from 0 to 19, to the nearest double, as from_chars has it; false where no
+// compiler's integers are wide enough.
+bool quotient(uint64_t all, int64_t behind, double& value) {
+#ifdef __SIZEOF_INT128__
+    static constexpr auto tens = [] {
+        std::array<uint64_t, 20> power{1};
+        for (int i = 1; i < 20; ++i) power[i] = 10 * power[i - 1];
+        return power;
+    }();
+    if (!all) return value = 0, true;
+    const int shift = __builtin_clzll(all), other = __builtin_clzll(tens[behind]);
+    const uint64_t below = tens[behind] << other;
+    const auto above = static_cast<unsigned __int128>(all << shift) << 63;
+    uint64_t ratio = static_cast<uint64_t>(above / below);  // of 63 or 64 bits, of which a double keeps 53
+    ratio |= static_cast<uint64_t>(above) != ratio * below;  // the last says whether anything is left over
+    const uint64_t scale = static_cast<uint64_t>(1023 + other - shift - 63) << 52;
+    std::memcpy(&value, &scale, sizeof value);
+    value *= static_cast<double>(ratio);
+    return true;
+#else
+    return false;
+#endif
+}
 
 struct Reader {
     const char *at, *end;
@@ -73,23 +99,41 @@ struct Reader {
         if (negative) value = -value;
         return true;
     }
-    bool digits() {
+    bool digits(uint64_t& value) {
         const char* first = at;
-        while (at < end && *at >= '0' && *at <= '9') ++at;
+        while (at < end && *at >= '0' && *at <= '9') value = 10 * value + (*at++ - '0');
         return at > first;
     }
-    bool number(double& value) {  // JSON's grammar, which is stricter than from_chars
-        space();
-        const char* first = at;
+    // JSON's grammar, which is stricter than from_chars. Its digits as one number, how many of them are behind
+    // the point, and whether that says it all.
+    bool numeral(uint64_t& all, int64_t& behind, bool& simple) {
         if (at < end && *at == '-') ++at;
-        const char* leading = at;
-        if (!digits() || (at - leading > 1 && *leading == '0')) return false;
-        if (at < end && *at == '.' && (++at, !digits())) return false;
+        const char* first = at;
+        if (!digits(all) || (at - first > 1 && *first == '0')) return false;
+        int64_t n = *first == '0' ? 0 : at - first;
+        if (at < end && *at == '.') {
+            first = ++at;
+            if (!digits(all)) return false;
+            n += behind = at - first;
+        }
+        simple = n < 20;
         if (at < end && (*at == 'e' || *at == 'E')) {
+            simple = false;
             ++at;
             if (at < end && (*at == '+' || *at == '-')) ++at;
-            if (!digits()) return false;
+            uint64_t power = 0;
+            return digits(power);
         }
+        return true;
+    }
+    bool number(double& value) {
+        space();
+        const char* first = at;
+        uint64_t all = 0;
+        int64_t behind = 0;
+        bool simple;
+        if (!numeral(all, behind, simple)) return false;
+        if (simple && quotient(all, behind, value)) return value = *first == '-' ? -value : value, true;
         const auto done = std::from_chars(first, at, value);
         return done.ec == std::errc() && done.ptr == at;
     }
@@ -307,6 +351,33 @@ double overlap(const double* a, const double* b) {  // box_iou, operation by ope
     return shared / (joint - shared);
 }
 
+// ---------------------------------------------------------------- sorting
+
+struct Item {
+    uint64_t key;  // the higher the score, the lower
+    int64_t index;
+};
+
+constexpr int64_t FEW = 200;  // items that are not worth counting
+
+// By key, of equals as they come; spare is as long.
+void sort(Item* items, Item* spare, int64_t n) {
+    if (n < FEW)
+        return std::stable_sort(items, items + n, [](const Item& a, const Item& b) { return a.key < b.key; });
+    int64_t counts[8][256] = {};
+    for (int64_t i = 0; i < n; ++i)
+        for (int byte = 0; byte < 8; ++byte) ++counts[byte][items[i].key >> 8 * byte & 255];
+    Item* to = spare;
+    for (int byte = 0; byte < 8; ++byte) {
+        auto& next = counts[byte];
+        if (next[items[0].key >> 8 * byte & 255] == n) continue;
+        for (int64_t sum = 0, *count = next; count < next + 256; ++count) sum += std::exchange(*count, sum);
+        for (int64_t i = 0; i < n; ++i) to[next[items[i].key >> 8 * byte & 255]++] = items[i];
+        std::swap(items, to);
+    }
+    if (to != spare) std::copy(items, items + n, to);
+}
+
 }  // namespace
 
 // Entries of a list: of a part that ends where the next begins, or of the last, which ends before the
@@ -330,6 +401,11 @@ static int64_t entries(Reader json, bool last, int64_t capacity, Entry entry) {
         if (json.at == json.end) return more != last ? n : -1;
         if (!more) return -1;
     }
+}
+
+// What native.py asks for before all else: another number wherever a function takes other arguments.
+EXPORT int64_t fasa_interface() {
+    return 2;
 }
 
 EXPORT int64_t fasa_results(const char* text, int64_t size, int64_t last, int64_t capacity, int64_t masks,
@@ -358,6 +434,7 @@ EXPORT int64_t fasa_objects(const char* text, int64_t size, int64_t last, int64_
                             int64_t* image, int64_t* category, double* area, uint8_t* ignore, double* boxes,
                             int64_t* parts, int64_t* length, double* points, int64_t* totals) {
     int64_t n_points = 0, n_parts = 0;
+    std::fill(ignore, ignore + capacity, 0);
     const auto outlines = [&](Reader& json, int64_t n) {
         if (!json.take('[')) return false;
         parts[n] = n_parts;
@@ -517,33 +594,142 @@ EXPORT int64_t fasa_match(int64_t n, const int64_t* first, const int64_t* found,
     return NO_MEMORY;
 }
 
-// ordered and places: by group, best score first, of equals by `tie`, which may be null, then as they come.
-EXPORT int64_t fasa_order(int64_t n, int64_t n_groups, const int32_t* group, const double* score,
-                          const int64_t* tie, int64_t* order, int32_t* place) try {
-    struct Item {
-        double score;
-        int64_t tie, index;
-        bool operator<(const Item& other) const {
-            if (score != other.score) return score > other.score;
-            return tie != other.tie ? tie < other.tie : index < other.index;
+// positions: where each id stands, by a table of all numbers from `low` on, -1 for one that is none; returns
+// the first id that is not there, else n.
+EXPORT int64_t fasa_positions(int64_t n, const int64_t* id, int64_t low, int64_t size, const int64_t* table,
+                              int64_t* place) {
+    for (int64_t i = 0; i < n; ++i) {
+        const uint64_t at = static_cast<uint64_t>(id[i]) - static_cast<uint64_t>(low);
+        if (at >= static_cast<uint64_t>(size) || table[at] < 0) return i;
+        place[i] = table[at];
+    }
+    return n;
+}
+
+// Cells.find: the cell of each detection, -1 where it does not count; those of an image are told by `bounds`.
+EXPORT int64_t fasa_cells(int64_t n, const int32_t* image, const int32_t* label, int64_t n_classes,
+                          const int64_t* bounds, const int32_t* known, int32_t* cell) try {
+    std::vector<int32_t> of_class(n_classes, -1);  // in the image of the last detection
+    int64_t last = -1;
+    for (int64_t i = 0; i < n; ++i) {
+        if (image[i] != last) {
+            if (last >= 0)
+                for (int64_t c = bounds[last]; c < bounds[last + 1]; ++c) of_class[known[c]] = -1;
+            last = image[i];
+            for (int64_t c = bounds[last]; c < bounds[last + 1]; ++c)
+                of_class[known[c]] = static_cast<int32_t>(c);
         }
-    };
-    std::vector<int64_t> next(n_groups + 1, 0);
-    for (int64_t i = 0; i < n; ++i) ++next[group[i] + 1];
-    for (int64_t g = 0; g < n_groups; ++g) next[g + 1] += next[g];
-    std::vector<Item> items(n);
-    for (int64_t i = 0; i < n; ++i) items[next[group[i]]++] = {score[i], tie ? tie[i] : i, i};
-    for (int64_t g = 0, first = 0; g < n_groups; first = next[g++]) {
-        const auto begin = items.begin() + first, end = items.begin() + next[g];
-        if (!std::is_sorted(begin, end)) std::sort(begin, end);
-        for (int64_t i = first; i < next[g]; ++i) {
-            if (order) order[i] = items[i].index;
-            if (place) place[items[i].index] = static_cast<int32_t>(i - first);
+        cell[i] = of_class[label[i]];
+    }
+    return 0;
+} catch (const std::bad_alloc&) {
+    return NO_MEMORY;
+}
+
+// ordered and places: by group, best score first, then as they come. Of the groups from `low` up to `high`;
+// other calls do the others, and write to the same arrays, either of which may be null.
+EXPORT int64_t fasa_order(int64_t n, int64_t low, int64_t high, const int32_t* group, const double* score,
+                          int64_t* order, int32_t* place) try {
+    std::vector<int64_t> bounds(high - low + 1, 0), last(high - low, -1);
+    bool sorted = true;
+    for (int64_t i = 0; i < n; ++i) {
+        bounds[0] += group[i] < low;
+        if (group[i] < low || group[i] >= high) continue;
+        const int64_t g = group[i] - low;
+        sorted = sorted && (last[g] < 0 || score[last[g]] >= score[i]);
+        last[g] = i;
+        ++bounds[g + 1];
+    }
+    for (int64_t g = 0; g < high - low; ++g) bounds[g + 1] += bounds[g];
+    std::vector<int64_t> next(bounds);
+    std::vector<Item> items(sorted ? 0 : bounds.back() - bounds[0]), spare;
+    for (int64_t i = 0; i < n; ++i) {
+        if (group[i] < low || group[i] >= high) continue;
+        const int64_t g = group[i] - low, at = next[g]++;
+        if (!sorted) {
+            const double value = score[i] + 0.0;  // of two zeros none is higher
+            uint64_t bits;
+            std::memcpy(&bits, &value, sizeof bits);
+            items[at - bounds[0]] = {bits >> 63 ? bits : ~bits & ~(uint64_t(1) << 63), i};
+            continue;
+        }
+        if (order) order[at] = i;
+        if (place) place[i] = static_cast<int32_t>(at - bounds[g]);
+    }
+    for (int64_t g = 0; !sorted && g < high - low; ++g) {
+        Item* const mine = items.data() + (bounds[g] - bounds[0]);
+        const int64_t members = bounds[g + 1] - bounds[g];
+        if (static_cast<int64_t>(spare.size()) < members) spare.resize(members);
+        sort(mine, spare.data(), members);
+        for (int64_t i = 0; i < members; ++i) {
+            if (order) order[bounds[g] + i] = mine[i].index;
+            if (place) place[mine[i].index] = static_cast<int32_t>(i);
         }
     }
     return 0;
 } catch (const std::bad_alloc&) {
     return NO_MEMORY;
+}
+
+// _trace: precision at the recall points, (T, R, K), and the highest recall, (T, K), both 0 to begin with.
+EXPORT int64_t fasa_trace(int64_t n_classes, const int64_t* bounds, const uint16_t* matched,
+                           const uint16_t* ignored, const int64_t* n_objects, int64_t n_thresholds,
+                           const double* recalls, int64_t n_recalls, double* precision, double* recall) try {
+    const double eps = std::nextafter(1.0, 2.0) - 1.0;
+    std::vector<std::vector<double>> highest(n_thresholds);
+    std::vector<int64_t> extra(n_thresholds);
+    for (int64_t k = 0; k < n_classes; ++k) {
+        int64_t usual = 0;  // true and false positives at every threshold, and besides
+        for (auto& one : highest) one.clear();
+        std::fill(extra.begin(), extra.end(), 0);
+        for (int64_t d = bounds[k]; d < bounds[k + 1]; ++d) {
+            const unsigned hit = matched[d], vain = ignored[d];
+            if (!vain) ++usual;
+            if (!vain && !hit) continue;
+            for (int64_t t = 0; t < n_thresholds; ++t) {
+                if (vain && !(vain >> t & 1)) ++extra[t];
+                if (!(hit >> t & 1)) continue;
+                const auto tp = static_cast<double>(highest[t].size() + 1);
+                highest[t].push_back(tp / (static_cast<double>(usual + extra[t]) + eps));
+            }
+        }
+        for (int64_t t = 0; t < n_thresholds; ++t) {
+            auto& mine = highest[t];
+            for (std::size_t i = mine.size(); i-- > 1;) mine[i - 1] = std::max(mine[i - 1], mine[i]);
+            int64_t reached = 0;
+            for (std::size_t i = 0; i < mine.size(); ++i) {
+                const double share = static_cast<double>(i + 1) / static_cast<double>(n_objects[k]);
+                for (; reached < n_recalls && recalls[reached] <= share; ++reached)
+                    precision[(t * n_recalls + reached) * n_classes + k] = mine[i];
+                recall[t * n_classes + k] = share;
+            }
+        }
+    }
+    return 0;
+} catch (const std::bad_alloc&) {
+    return NO_MEMORY;
+}
+
+// nearest: those pairs of detections with objects first[i], first[i] + 1, ... whose IoU is not below `least`;
+// of each detection the highest first, of equals the last object, or the first.
+EXPORT int64_t fasa_nearest(int64_t n, const int64_t* first, const int64_t* found, const double* iou,
+                            const double* least, int64_t last_first, int64_t* det, int64_t* obj, double* out) {
+    int64_t written = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        const int64_t begin = written;
+        for (int64_t j = 0; j < found[i]; ++j, ++iou) {
+            if (*iou < *least) continue;
+            int64_t at = written++;  // those of a detection are few
+            for (; at > begin && (last_first ? *iou >= out[at - 1] : *iou > out[at - 1]); --at) {
+                obj[at] = obj[at - 1];
+                out[at] = out[at - 1];
+            }
+            det[written - 1] = i;
+            obj[at] = first[i] + j;
+            out[at] = *iou;
+        }
+    }
+    return written;
 }
 
 // drawn: masks of n objects, of all outlines of each together; how many bytes they are, -1 if they take more

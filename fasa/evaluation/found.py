@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from fasa.evaluation.cells import Cells
 from fasa.evaluation.inputs import positions, read_detections, read_ground_truth
 from fasa.evaluation.matches import LEAST_IOU
-from fasa.evaluation.overlap import contains, overlaps, ranges
+from fasa.evaluation.overlap import overlaps, ranges
 
 
 def best_scores(gt, detections, iou_type: str = "segm") -> np.ndarray:
@@ -21,16 +22,15 @@ def best_scores(gt, detections, iou_type: str = "segm") -> np.ndarray:
     gt = read_ground_truth(gt, iou_type)
     dt = read_detections(detections, gt)
     image = positions(dt.image_id, gt.image_ids, "image", "detections")
-    cell = image * len(gt.category_ids) + positions(dt.category_id, gt.category_ids, "category", "detections")
-    by_cell = np.argsort(gt.cell, kind="stable")
-    object_cell = gt.cell[by_cell]
+    label = positions(dt.category_id, gt.category_ids, "category", "detections")
+    cells = Cells(gt)
+    cell = cells.find(image, label)
     order = np.argsort(cell, kind="stable")
-    order = order[contains(object_cell, cell[order])]
-    first = np.searchsorted(object_cell, cell[order], side="left")
-    found = np.searchsorted(object_cell, cell[order], side="right") - first
-    iou = overlaps(first, found, by_cell, dt.shape[order], gt.shape, gt.sizes[image[order]])
+    order = order[cell[order] >= 0]
+    first, found = cells.first[cell[order]], cells.found[cell[order]]
+    iou = overlaps(first, found, cells.objects, dt.shape[order], gt.shape, gt.sizes[image[order]])
     detection, place = ranges(first, found)
     near = iou >= LEAST_IOU[0]
     best = np.full(len(gt.image), np.nan)
-    np.fmax.at(best, by_cell[place[near]], dt.score[order][detection[near]])
+    np.fmax.at(best, cells.objects[place[near]], dt.score[order][detection[near]])
     return best

@@ -118,7 +118,7 @@ class _Box(_Detection, gc=False, kw_only=True):
 
 
 class _Mask(_Detection, gc=False, kw_only=True):
-    segmentation: _Rle
+    segmentation: _Rle | list  # which has its own line
 
 
 class _ExhaustiveImage(msgspec.Struct, gc=False):
@@ -321,17 +321,21 @@ def read_detections(source: list | str | os.PathLike | Detections, gt: GroundTru
         if native.core and (dt := read_results(source, gt.iou_type == "segm")):
             *dt, sizes = dt
             dt = checked(Detections(*dt), gt, name)
-            if gt.iou_type == "segm":
-                _check_masks(dt, sizes, gt, name)
-            return dt
+            return _with_whole_masks(dt, gt, name, sizes)
     name, rows = read(source, name, RESULTS[gt.iou_type])
     score = np.fromiter(map(attrgetter("score"), rows), np.float64, len(rows))
-    shape = map(attrgetter(SHAPE_FIELD[gt.iou_type]), rows)
+    shape = list(map(attrgetter(SHAPE_FIELD[gt.iou_type]), rows))
     if gt.iou_type == "bbox":
         shape = np.fromiter(chain.from_iterable(shape), np.float64, 4 * len(rows)).reshape(-1, 4)
     dt = Detections(_column(rows, "image_id", name), _column(rows, "category_id", name), score, shape)
     if gt.iou_type == "bbox":
         return checked(dt, gt, name)
+    for n, rle in enumerate(shape):
+        if isinstance(rle, list):
+            raise UserError(
+                f"{name}: entry {n}: segmentation is a list, like polygons of annotations; results hold "
+                "masks as RLE: encode them with pycocotools.mask"
+            )
     image = positions(dt.image_id, gt.image_ids, "image", name)
     sizes = [tuple(size) for size in gt.sizes.tolist()]
     counts = [
@@ -345,22 +349,30 @@ def read_detections(source: list | str | os.PathLike | Detections, gt: GroundTru
     return checked(dt._replace(shape=masks), gt, name)
 
 
-def save_detections(detections: Detections, path: str | os.PathLike) -> None:
-    """Writes detections as columns, an ``.npz`` that `read_detections` takes: a fraction of the time of JSON.
+def save_detections(
+    detections: Detections, path: str | os.PathLike, masks: Masks | list | None = None, compress: bool = False
+) -> None:
+    """Writes detections as columns, an ``.npz`` that `read_detections` takes.
+
+    Columns of boxes are read in a sixth of JSON's time and are 0.4 of its size, of masks 0.7 and 0.7.
+    Compressed, both are 0.2 of its size; boxes take half of its time, masks one and a half.
+
+    Args:
+        masks: of the same detections, beside their boxes: (N,).
 
     Example:
         >>> gt = read_ground_truth("lvis_v1_val.json", "segm")  # doctest: +SKIP
         >>> save_detections(read_detections("results.json", gt), "results.npz")  # doctest: +SKIP
     """
     columns = dict(zip(COLUMNS, map(np.asarray, detections[:3]), strict=True))
-    shape = detections.shape
-    if isinstance(shape, np.ndarray) and shape.ndim == 2:
-        columns["bbox"] = shape
-    else:
-        masks = Masks.of(shape.counts() if isinstance(shape, Masks) else shape)
-        columns |= dict(counts=masks.data, length=masks.length)
+    for shape in [detections.shape] + [masks] * (masks is not None):
+        if isinstance(shape, np.ndarray) and shape.ndim == 2:
+            columns["bbox"] = shape
+        else:
+            whole = Masks.of(shape.counts() if isinstance(shape, Masks) else shape)
+            columns |= dict(counts=whole.data, length=whole.length)
     with replacing(path) as file:
-        np.savez(file, **columns)
+        (np.savez_compressed if compress else np.savez)(file, **columns)
 
 
 def _load_detections(path: str | os.PathLike, gt: GroundTruth, name: str) -> Detections:
@@ -377,19 +389,19 @@ def _load_detections(path: str | os.PathLike, gt: GroundTruth, name: str) -> Det
         if not whole or (length < 0).any() or length.sum() != len(counts):
             raise UserError(f"{name}: the columns counts and length do not fit each other; write it again")
         shape = Masks(counts, np.cumsum(length) - length, length)
-    dt = checked(Detections(*ids, shape), gt, name)
+    return _with_whole_masks(checked(Detections(*ids, shape), gt, name), gt, name)
+
+
+def _with_whole_masks(
+    dt: Detections, gt: GroundTruth, name: str, sizes: np.ndarray | None = None
+) -> Detections:
+    """Refuse masks cut short, or of another size than their image where they tell it, (N, 2)."""
     if gt.iou_type == "segm":
         wanted = gt.sizes[positions(dt.image_id, gt.image_ids, "image", name)]
+        for n in np.flatnonzero((sizes != wanted).any(axis=1))[:1] if sizes is not None else ():
+            compressed(sizes[n].tolist(), "", wanted[n].tolist(), f"{name}: entry {n}")
         mask_areas(dt.shape, wanted, name, range(len(wanted)))
     return dt
-
-
-def _check_masks(dt: Detections, sizes: np.ndarray, gt: GroundTruth, name: str) -> None:
-    """Refuse masks of another size than their image, or cut short."""
-    wanted = gt.sizes[positions(dt.image_id, gt.image_ids, "image", name)]
-    for n in np.flatnonzero((sizes != wanted).any(axis=1))[:1]:
-        compressed(sizes[n].tolist(), "", wanted[n].tolist(), f"{name}: entry {n}")
-    mask_areas(dt.shape, wanted, name, range(len(wanted)))
 
 
 def checked(dt: Detections, gt: GroundTruth, name: str = "detections") -> Detections:
@@ -446,18 +458,24 @@ def _boxes(values: Any, name: str) -> np.ndarray:
 
 
 def positions(ids: np.ndarray, known: np.ndarray, what: str, where: str) -> np.ndarray:
-    """Where each of `ids` stands in `known`, which is sorted."""
-    if not len(known):
-        place, wrong = np.zeros(0, dtype=np.int64), np.arange(len(ids))
-    else:
+    """Where each of `ids` stands in `known`, which is sorted: (N,) int64."""
+    place, wrong = np.zeros(len(ids), dtype=np.int64), np.arange(len(ids))
+    if len(known):
         low, high = int(known[0]), int(known[-1])
         if high - low < 2 * len(ids):  # a table of all numbers between is faster than a search
-            table = np.zeros(high - low + 1, dtype=np.int64)
+            table = np.full(high - low + 1, -1, dtype=np.int64)
             table[known - low] = np.arange(len(known))
-            place = table[np.clip(ids, low, high) - low]
+            if native.core:
+                ids = np.ascontiguousarray(ids, np.int64)
+                wrong = range(
+                    native.core("positions", len(ids), ids, low, len(table), table, place), len(ids)
+                )
+            else:
+                place = table[np.clip(ids, low, high) - low]
+                wrong = np.flatnonzero(known[place] != ids)
         else:
             place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-        wrong = np.flatnonzero(known[place] != ids)
+            wrong = np.flatnonzero(known[place] != ids)
     if len(wrong):
         raise UserError(
             f"{where}: entry {wrong[0]} has {what} id {ids[wrong[0]]}, which is not among the annotations' "

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from fasa.errors import UserError
 from fasa.evaluation import native
+from fasa.evaluation.cells import Cells
 from fasa.evaluation.inputs import (
     UNREADABLE,
     Detections,
@@ -24,7 +25,7 @@ from fasa.evaluation.inputs import (
     read_ground_truth,
 )
 from fasa.evaluation.masks import Masks, mask_areas
-from fasa.evaluation.overlap import contains, lexsort, ordered, overlaps, places, ranges
+from fasa.evaluation.overlap import lexsort, ordered, overlaps, places, ranges
 from fasa.evaluation.protocols import PROTOCOLS, Protocol
 from fasa.evaluation.protocols import checked as checked_protocols
 from fasa.files import replacing
@@ -167,6 +168,7 @@ KINDS = dict(  # of the arrays' types, in NumPy's letters
     matched="u",
     ignored="u",
 )
+COUNTED = ("image", "matched", "ignored")  # what is kept only of detections that count
 PER_DETECTION = ("image", "label", "score", "image_rank", "class_rank", "matched", "ignored")
 
 
@@ -203,6 +205,8 @@ def match(
     dt = read_detections(detections, gt)
     matcher = Matcher(gt, protocols)
     matcher._room = len(dt.score)  # all are in memory anyway
+    image, label = matcher._positions(dt)
+    place = np.arange(len(image))
     with tqdm(
         total=len(dt.score),
         desc="match",
@@ -211,24 +215,28 @@ def match(
         disable=None if progress else True,
     ) as bar:
 
-        def work(part: np.ndarray) -> dict[str, np.ndarray]:
-            matched = matcher._matched(Detections(*(column[part] for column in dt)), part)
-            bar.update(len(part))
+        def work(part) -> dict[str, np.ndarray]:
+            columns = image, label, dt.score, dt.shape, place
+            matched = matcher._matched(*(column[part] for column in columns))
+            bar.update(len(matched["score"]))
             return matched
 
-        for matched in native.in_threads(work, list(_by_image(dt.image_id))):
+        for matched in native.in_threads(work, list(_by_image(image))):
             matcher._keep(matched)
     return matcher.matches()
 
 
-def _by_image(image_id: np.ndarray) -> Iterator[np.ndarray]:
+def _by_image(image: np.ndarray) -> Iterator[slice | np.ndarray]:
     """Parts of about `CHUNK` detections, those of an image together."""
-    order = np.argsort(image_id, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(image_id[order])) + 1, len(order))
+    ends = np.append(np.flatnonzero(np.diff(image)) + 1, len(image))
+    order = None
+    if len(image) and len(np.unique(image[ends - 1])) < len(ends):  # some image's lie apart
+        order = np.argsort(image, kind="stable")
+        ends = np.append(np.flatnonzero(np.diff(image[order])) + 1, len(image))
     start = 0
-    while start < len(order):
-        stop = last[np.searchsorted(last, min(start + CHUNK, len(order)))]
-        yield order[start:stop]
+    while start < len(image):
+        stop = int(ends[np.searchsorted(ends, min(start + CHUNK, len(image)))])
+        yield slice(start, stop) if order is None else order[start:stop]
         start = stop
 
 
@@ -248,12 +256,10 @@ class Matcher:
         self.per_image = max([p.per_image for p in protocols if p.per_image is not None], default=0)
         uncapped = [p.per_class for p in protocols if p.per_image is None]
         self.per_class = ALL_OF_THEM if None in uncapped else max(uncapped, default=0)
-        self.by_cell = np.argsort(gt.cell, kind="stable")
-        self.object_cell = gt.cell[self.by_cell]
-        self.known = np.union1d(self.object_cell, gt.absent)
-        area = gt.area[self.by_cell, None]
-        least, most = np.array(list(AREAS.values())).T
-        self.object_ignored = gt.ignore[self.by_cell, None] | (area < least) | (area > most)  # (G, A)
+        self.cells = Cells(gt)
+        objects = self.cells.objects
+        outside = ~_within_areas(gt.area[objects])
+        self.object_ignored = gt.ignore[objects, None] | outside  # (G, A)
         self.threshold = np.full(len(gt.category_ids), -np.inf)  # (K,) scores below it no longer matter
         self._parts: list[dict[str, np.ndarray]] = []
         self._room = min(self.per_class, CHUNK)  # detections that may come before it prunes
@@ -274,17 +280,42 @@ class Matcher:
     def _add(self, dt: Detections, place: np.ndarray | None) -> None:
         if place is None:
             place = np.arange(self._added, self._added + len(dt.score))
-        self._keep(self._matched(dt, place))
+        self._keep(self._matched(*self._positions(dt), dt.score, dt.shape, place))
 
-    def _matched(self, dt: Detections, place: np.ndarray) -> dict[str, np.ndarray]:
-        """What is kept of detections; changes nothing, so several threads may ask."""
+    def _positions(self, dt: Detections) -> tuple[np.ndarray, np.ndarray]:
+        """Image and class of each detection, (N,) int32."""
         image = positions(dt.image_id, self.gt.image_ids, "image", "detections")
         label = positions(dt.category_id, self.gt.category_ids, "category", "detections")
-        part = dict(image=image.astype(np.int32), label=label.astype(np.int32), score=dt.score, place=place)
+        return image.astype(np.int32), label.astype(np.int32)
+
+    def _matched(self, image, label, score, shape, place) -> dict[str, np.ndarray]:
+        """What is kept of detections; changes nothing, so several threads may ask."""
+        cell = self.cells.find(image, label)
+        part = dict(label=label, score=score, place=place, counts=cell >= 0)
         # Beyond a cap a place would tell what had been left out before.
-        part["image_rank"] = np.minimum(places(image, dt.score), self.per_image, dtype=np.int32)
-        part["counts"], part["matched"], part["ignored"] = self._match(image, label, dt, place)
-        return part
+        part["image_rank"] = np.minimum(places(image, score), self.per_image, dtype=np.int32)
+        which = np.flatnonzero(part["counts"])
+        which = which[ordered(cell[which], score[which])]
+        cell, image = cell[which], image[which]
+        shape = shape[which]
+        if self.gt.iou_type == "bbox":
+            area = shape[:, 2] * shape[:, 3]
+        else:
+            area = mask_areas(shape, self.gt.sizes[image], "detections", place[which])
+        if not (area > 0).all():
+            some = np.flatnonzero(area > 0)
+            which, cell, image, area, shape = (column[some] for column in (which, cell, image, area, shape))
+            part["counts"] = np.zeros(len(score), dtype=bool)
+            part["counts"][which] = True
+
+        first, found = self.cells.first[cell], self.cells.found[cell]
+        iou = overlaps(first, found, self.cells.objects, shape, self.gt.shape, self.gt.sizes[image])
+        hit, vain = self._outcomes(first, found, iou, cell)
+        outside = ~_within_areas(area) | self.cells.partial[cell, None]  # ignored if unmatched
+        vain |= np.where(outside, BITS.sum(dtype=np.uint16) & ~(hit | vain), 0).astype(np.uint16)
+        as_they_came = np.argsort(which)
+        counted = image, hit, vain
+        return part | {name: column[as_they_came] for name, column in zip(COUNTED, counted, strict=True)}
 
     def _keep(self, part: dict[str, np.ndarray]) -> None:
         n = len(part["score"])
@@ -320,16 +351,17 @@ class Matcher:
         """Which detections of an image count there, (N,); of the others box or mask are not looked at."""
         image = positions(np.array([image_id]), self.gt.image_ids, "image", "detections")
         label = positions(category_id, self.gt.category_ids, "category", "detections")
-        return contains(self.known, image * len(self.gt.category_ids) + label)
+        return self.cells.find(np.repeat(image, len(label)), label) >= 0
 
     def matches(self) -> Matches:
         """All that was added, of which a detection beyond every cap is left out."""
         part = self._prune()
-        part = {name: column[part["counts"]] for name, column in part.items()}
-        order = lexsort(part["place"])  # of equal scores the lower image, then the earlier place
-        order = order[ordered(part["label"][order], part["score"][order], part["image"][order])]
-        by_class = np.argsort(self.gt.label[self.by_cell], kind="stable")
-        objects = self.by_cell[by_class]
+        counts = part["counts"]
+        part = {name: column if name in COUNTED else column[counts] for name, column in part.items()}
+        order = lexsort(part["image"])  # of equal scores the lower image, then the earlier place
+        order = order[ordered(part["label"][order], part["score"][order])]
+        by_class = np.argsort(self.gt.label[self.cells.objects], kind="stable")
+        objects = self.cells.objects[by_class]
         return Matches(
             image_ids=self.gt.image_ids,
             category_ids=self.gt.category_ids,
@@ -346,45 +378,19 @@ class Matcher:
         if not self._parts:
             shape = Masks.of([]) if self.gt.iou_type == "segm" else np.zeros((0, 4))
             self._add(Detections(np.zeros(0, int), np.zeros(0, int), np.zeros(0), shape), None)
-        part = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
-        rank = places(part["label"], part["score"], part["place"])
+        names = list(self._parts[0])
+        columns = native.in_threads(lambda name: np.concatenate([part[name] for part in self._parts]), names)
+        part = _in_order(dict(zip(names, columns, strict=True)))
+        rank = places(part["label"], part["score"])
         part["class_rank"] = np.minimum(rank, min(self.per_class, len(rank)), dtype=np.int32)
         if self.per_class == 0:
             self.threshold[:] = np.inf
         last = rank == self.per_class - 1
         self.threshold[part["label"][last]] = part["score"][last]
-        keep = (part["image_rank"] < self.per_image) | (rank < self.per_class)
-        if not keep.all():
-            part = {name: column[keep] for name, column in part.items()}
-        self._parts = [{name: column for name, column in part.items() if name != "class_rank"}]
+        part = _only((part["image_rank"] < self.per_image) | (rank < self.per_class), part)
+        self._parts = [{name: part[name] for name in names}]
         self._held = self._kept = len(part["score"])
         return part
-
-    def _match(self, image, label, dt: Detections, place) -> tuple[np.ndarray, ...]:
-        """Which detections count, (N,), and their bits matched and ignored, both (N, A)."""
-        gt, n = self.gt, len(dt.score)
-        cell = image * len(gt.category_ids) + label
-        order = np.flatnonzero(contains(self.known, cell))
-        order = order[ordered(np.searchsorted(self.known, cell[order]), dt.score[order])]
-        shape = dt.shape[order]
-        if gt.iou_type == "bbox":
-            area = shape[:, 2] * shape[:, 3]
-        else:
-            area = mask_areas(shape, gt.sizes[image[order]], "detections", place[order])
-        some = np.flatnonzero(area > 0)
-        order, area, shape = order[some], area[some], shape[some]
-        cell = cell[order]
-
-        first = np.searchsorted(self.object_cell, cell, side="left")
-        found = np.searchsorted(self.object_cell, cell, side="right") - first
-        iou = overlaps(first, found, self.by_cell, shape, gt.shape, gt.sizes[image[order]])
-        hit, void = self._outcomes(first, found, iou, cell)
-        outside = ~_within_areas(area) | contains(gt.not_exhaustive, cell)[:, None]  # ignored if unmatched
-        void |= np.where(outside, BITS.sum(dtype=np.uint16) & ~(hit | void), 0).astype(np.uint16)
-
-        counts, (matched, ignored) = np.zeros(n, dtype=bool), np.zeros((2, n, len(AREAS)), dtype=np.uint16)
-        counts[order], matched[order], ignored[order] = True, hit, void
-        return counts, matched, ignored
 
     def _outcomes(self, first, found, iou, cell) -> tuple[np.ndarray, np.ndarray]:
         """Bits of the thresholds at which each finds an object that counts, and one that does not, (N, A)."""
@@ -403,6 +409,24 @@ class Matcher:
             hit[d, a] = ((took >= 0) & ~ignored[took]) @ BITS
             void[d, a] = ((took >= 0) & ignored[took]) @ BITS
         return hit, void
+
+
+def _in_order(part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """By the place that decides between equal scores."""
+    if (part["place"][1:] > part["place"][:-1]).all():
+        return part
+    order, counted = (
+        np.argsort(places, kind="stable") for places in (part["place"], part["place"][part["counts"]])
+    )
+    return {name: column[counted if name in COUNTED else order] for name, column in part.items()}
+
+
+def _only(keep: np.ndarray, part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Some of the detections, (N,) bool."""
+    if keep.all():
+        return part
+    counted = keep[part["counts"]]
+    return {name: column[counted if name in COUNTED else keep] for name, column in part.items()}
 
 
 def greedy(

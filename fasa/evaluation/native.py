@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+INTERFACE = 2  # of core.cpp's functions; a core that was built from another version is none
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -49,8 +50,9 @@ def _find() -> Core | None:
     for suffix in EXTENSION_SUFFIXES:
         if (path := Path(__file__).with_name(f"_core{suffix}")).is_file():
             try:
-                return Core(path)
-            except OSError:  # built for another machine
+                core = Core(path)
+                return core if core("interface") == INTERFACE else None
+            except (OSError, AttributeError):  # built for another machine, or before there was that number
                 return None
     return None
 

@@ -3,6 +3,8 @@
 And what that and matching take apart from it: sorting, places in groups.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from pycocotools import mask as mask_utils
 
@@ -30,25 +32,22 @@ def lexsort(*keys: np.ndarray) -> np.ndarray:
     return order
 
 
-def ordered(group: np.ndarray, score: np.ndarray, tie: np.ndarray | None = None) -> np.ndarray:
-    """Places by group, in each best score first, of equals by `tie`, then as they come: (N,)."""
+def ordered(group: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Places by group, in each best score first, of equals as they come: (N,)."""
     if _fits(group):
         order = np.empty(len(group), np.int64)
-        _sort(group, score, tie, order, None)
+        _sort(group, score, order, None)
         return order
-    return lexsort(*([] if tie is None else [tie]), -score, group)
+    return lexsort(-score, group)
 
 
-def places(group: np.ndarray, score: np.ndarray | None = None, tie: np.ndarray | None = None) -> np.ndarray:
+def places(group: np.ndarray, score: np.ndarray | None = None) -> np.ndarray:
     """The place of each in its group, as `ordered`, without a score as they come: (N,) from 0."""
     place = np.empty(len(group), dtype=np.int32)
-    if score is None:
-        order = lexsort(group)
-    elif _fits(group):
-        _sort(group, score, tie, None, place)
+    if score is not None and _fits(group):
+        _sort(group, score, None, place)
         return place
-    else:
-        order = ordered(group, score, tie)
+    order = lexsort(group) if score is None else ordered(group, score)
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     place[order] = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
     return place
@@ -59,10 +58,17 @@ def _fits(group: np.ndarray) -> bool:
     return bool(native.core and len(group) and group.min() >= 0 and group.max() < 10 * len(group) + 10_000)
 
 
-def _sort(group, score, tie, order, place) -> None:
-    columns = np.ascontiguousarray(group, np.int32), np.ascontiguousarray(score, np.float64)
-    tie = None if tie is None else np.ascontiguousarray(tie, np.int64)
-    native.core("order", len(group), int(group.max()) + 1, *columns, tie, order, place)
+def _sort(group: np.ndarray, score: np.ndarray, order: np.ndarray | None, place: np.ndarray | None) -> None:
+    group, score = np.ascontiguousarray(group, np.int32), np.ascontiguousarray(score, np.float64)
+    bounds = [int(group.min()), int(group.max()) + 1]
+    if len(group) > IN_A_PART:  # as many members to a thread
+        shares = np.cumsum(np.bincount(group)) * native.THREADS // (len(group) + 1)
+        bounds[1:1] = (np.flatnonzero(np.diff(shares)) + 1).tolist()
+
+    def part(span: tuple[int, int]) -> None:
+        native.core("order", len(group), *span, group, score, order, place)
+
+    native.in_threads(part, list(pairwise(bounds)))
 
 
 def contains(known: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -126,3 +132,26 @@ def overlaps(first: np.ndarray, found: np.ndarray, which: np.ndarray, mine, thei
         return np.concatenate(ious)
     owner, candidate = ranges(first, found)
     return box_iou(mine[owner], theirs[which[candidate]])
+
+
+def nearest(
+    first: np.ndarray, found: np.ndarray, iou: np.ndarray, least: float, last_first: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Those pairs whose IoU is not below `least`: (P,) detections, objects and IoU.
+
+    In order of detections; of each the highest IoU first, of equals the last object, or the first.
+
+    Args:
+        first, found: (N,) the objects of a detection are first, first + 1, ...
+        iou: of all pairs, as `overlaps` gives them.
+    """
+    near = iou >= least
+    if native.core:
+        det, obj = np.empty((2, np.count_nonzero(near)), np.int64)
+        out = np.empty(len(det))
+        pairs = det, obj, out
+        native.core("nearest", len(first), first, found, iou, np.array([least]), int(last_first), *pairs)
+        return pairs
+    det, obj = (side[near] for side in ranges(first, found))
+    order = lexsort(-obj if last_first else obj, -iou[near], det)
+    return det[order], obj[order], iou[near][order]

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from fasa.evaluation import native
 from fasa.evaluation.masks import Masks, Outlines
 
 GZIP, BOM, UTF_16 = b"\x1f\x8b", b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
-PART = 1 << 24  # bytes that a thread reads at a time
+PART = 1 << 22  # bytes that a thread reads at a time
 SHORTEST = 40  # bytes of a result: {"image_id":1,"category_id":1,"score":1,
 BETWEEN = re.compile(rb"\}\s*,\s*(?=\{)")  # results; or in one of them, which the core notices
 SPACE, NEAR = b" \t\r\n", 1 << 16  # bytes within which something is looked for
@@ -104,6 +105,16 @@ class Text:
             file.seek(max(start, 0))
             return file.read(max(stop - max(start, 0), 0))
 
+    def fill(self, room: np.ndarray, start: int) -> int:
+        """Put its bytes from `start` on into an array of uint8; how many there were."""
+        if self.held is not None:
+            text = np.frombuffer(self.held, np.uint8)[start : start + len(room)]
+            room[: len(text)] = text
+            return len(text)
+        with self._told(), open(self.path, "rb", buffering=0) as file:
+            file.seek(start)
+            return file.readinto(room)
+
     def whole(self) -> bytes:
         """All of it, without a byte order mark."""
         if self.held is not None:
@@ -144,12 +155,10 @@ def read_results(text: Text, with_masks: bool) -> tuple | None:
     """
     blob = np.empty(text.size if with_masks else 0, np.uint8)
 
-    def columns(most: int, _) -> list[np.ndarray]:
-        boxes, masks = (0, most) if with_masks else (most, 0)
-        ids = [np.empty(most, np.int64) for _ in "ik"]
-        return [*ids, np.empty(most), np.empty((boxes, 4)), np.empty((masks, 2), np.int64)] + [
-            np.empty(masks, np.int64) for _ in "sl"
-        ]
+    def columns(most: int, _) -> list[tuple]:
+        masks = most if with_masks else 0
+        ids = [(most, "q"), (most, "q")]
+        return [*ids, (most, "d"), ((most - masks, 4), "d"), ((masks, 2), "q"), (masks, "q"), (masks, "q")]
 
     head, tail = text.read(text.begin, text.begin + NEAR), text.read(text.size - NEAR, text.size)
     begin, end = len(head) - len(head.lstrip(SPACE)), len(tail.rstrip(SPACE)) - 1
@@ -177,16 +186,11 @@ def read_objects(file: Text, with_masks: bool) -> tuple | None:
     if text[begin : begin + 1] != b"[":
         return None
 
-    def columns(most: int, n_bytes: int) -> list[np.ndarray]:
-        boxes, masks, points = (0, most, n_bytes // 2 + 1) if with_masks else (most, 0, 0)
-        ids = [np.empty(most, np.int64) for _ in "ik"]
-        shapes = [
-            np.empty((boxes, 4)),
-            np.empty(masks, np.int64),
-            np.empty(points, np.int64),
-            np.empty(points),
-        ]
-        return [*ids, np.empty(most), np.zeros(most, np.uint8), *shapes]
+    def columns(most: int, n_bytes: int) -> list[tuple]:
+        masks, points = (most, n_bytes // 2 + 1) if with_masks else (0, 0)
+        ids = [(most, "q"), (most, "q")]
+        shapes = ((most - masks, 4), "d"), (masks, "q"), (points, "q"), (points, "d")
+        return [*ids, (most, "d"), (most, "B"), *shapes]
 
     found = _in_parts("objects", file, file.begin + begin + 1, file.begin + end - 1, with_masks, columns)
     if not found:
@@ -203,6 +207,7 @@ def _in_parts(
 ) -> list | None:
     """Columns of the entries of a list, which its brackets enclose, read by several threads.
 
+    `columns` gives their shapes and types for so many entries and bytes at the most.
     The parts begin where an entry seems to. Each is read up to the very byte where the next begins, so if one
     did not begin an entry, reading fails.
     """
@@ -213,24 +218,32 @@ def _in_parts(
             return None
         starts.append(nominal + found.end())
 
+    room = threading.local()  # what a thread reads into, used again: new memory costs as much as reading
+
     def part(bounds: tuple[int, int]) -> list[np.ndarray] | None:
         start, stop = bounds
-        data = np.frombuffer(text.read(start, stop), np.uint8)
-        most = len(data) // SHORTEST + 1
-        mine, totals = columns(most, len(data)), np.zeros(2, np.int64)
+        if len(getattr(room, "text", "")) <= stop - start:
+            room.text = np.empty(stop - start + NEAR, np.uint8)
+            room.columns = [np.empty(*one) for one in columns(len(room.text) // SHORTEST + 1, len(room.text))]
+        data, mine, totals = room.text[: stop - start], room.columns, np.zeros(2, np.int64)
+        if text.fill(data, start) < len(data):
+            return None
         where = totals if blob is None else blob[start:]
+        most = len(data) // SHORTEST + 1
         n = native.core(name, data, len(data), int(stop == end), most, int(with_masks), *mine, where)
+        if n < 0:
+            return None
         lengths = [n] * len(mine)
         if blob is None:
             lengths[-2:] = totals[::-1].tolist()
         else:
-            mine[-2] += start
-        return None if n < 0 else [column[:m].copy() for column, m in zip(mine, lengths, strict=True)]
+            mine[-2][:n] += start
+        return [column[:m].copy() for column, m in zip(mine, lengths, strict=True)]
 
     parts = native.in_threads(part, list(zip(starts, [*starts[1:], end], strict=True)))
     if any(part is None for part in parts):
         return None
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return native.in_threads(np.concatenate, list(zip(*parts, strict=True)))
 
 
 def plain(content: Any) -> Any:

@@ -51,6 +51,7 @@ import numpy as np
 
 from fasa.errors import UserError
 from fasa.evaluation.bootstrap import in_chunks, weighted_ap
+from fasa.evaluation.cells import Cells
 from fasa.evaluation.inputs import (
     Detections,
     GroundTruth,
@@ -60,7 +61,8 @@ from fasa.evaluation.inputs import (
 )
 from fasa.evaluation.masks import mask_areas
 from fasa.evaluation.matches import greedy
-from fasa.evaluation.overlap import lexsort, ordered, overlaps, places, ranges
+from fasa.evaluation.native import in_threads
+from fasa.evaluation.overlap import lexsort, nearest, ordered, overlaps, places
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # the paper's t_f and t_b
 DETECTIONS_PER_IMAGE = 300
@@ -318,12 +320,9 @@ class _Sorted(NamedTuple):
 
 def _sorted(gt: GroundTruth, dt: Detections, stock: bool) -> _Sorted:
     """Which detection is right, and of what kind the others are."""
-    entry, image, label, score, shape, blamed = _best(gt, dt, stock)
-
-    det, obj, iou = _overlaps(gt, image, shape)
-    order = lexsort(obj if stock else -obj, -iou, det)
-    pairs = det[order], obj[order], iou[order]
-    found = _found(gt, image, label, *pairs)
+    entry, image, label, cell, score, shape, blamed = _best(gt, dt, stock)
+    pairs = _overlaps(gt, image, shape, stock)
+    found = _found(gt, label, cell, *pairs)
     hit = (found >= 0) & ~np.append(gt.ignore, False)[found]
     counts = hit | (found < 0) & blamed
     taken = np.zeros(len(gt.image), dtype=bool)
@@ -340,26 +339,25 @@ def _sorted(gt: GroundTruth, dt: Detections, stock: bool) -> _Sorted:
 
 
 def _best(gt: GroundTruth, dt: Detections, stock: bool) -> tuple:
-    """Entry, image, label, score, shape of detections that take part; and whether to find none is wrong."""
+    """Columns of detections that take part, the last of them whether to find no object is wrong."""
     image = positions(dt.image_id, gt.image_ids, "image", "detections")
     label = positions(dt.category_id, gt.category_ids, "category", "detections")
-    best = ordered(image, dt.score)
-    best = best[places(image[best]) < DETECTIONS_PER_IMAGE]
-    cell = (image * len(gt.category_ids) + label)[best]
-    blamed = np.isin(cell, np.concatenate([gt.cell, gt.absent]))
-    if not stock:
-        best, cell, blamed = best[blamed], cell[blamed], blamed[blamed]
-    blamed &= ~np.isin(cell, gt.not_exhaustive)
+    cells = Cells(gt)
+    cell = cells.find(image, label)
+    best = np.flatnonzero((places(image, dt.score) < DETECTIONS_PER_IMAGE) & (stock | (cell >= 0)))
+    best = best[ordered(image[best], dt.score[best])]
+    image, label, cell = (column[best] for column in (image, label, cell))
+    blamed = (cell >= 0) & ~np.append(cells.partial, False)[cell]
     shape = dt.shape[best]
     if gt.iou_type == "bbox":
         area = shape[:, 2] * shape[:, 3]
     else:
-        area = mask_areas(shape, gt.sizes[image[best]], "detections", best)
+        area = mask_areas(shape, gt.sizes[image], "detections", best)
     blamed &= stock | (area > 0)
-    return best, image[best], label[best], dt.score[best], shape, blamed
+    return best, image, label, cell, dt.score[best], shape, blamed
 
 
-def _overlaps(gt: GroundTruth, image: np.ndarray, shape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _overlaps(gt: GroundTruth, image: np.ndarray, shape, stock: bool) -> tuple[np.ndarray, ...]:
     """Pairs in an image that are not background to each other: (P,) detections, objects and their IoU."""
     first = np.searchsorted(gt.image, image, side="left")
     found = np.searchsorted(gt.image, image, side="right") - first
@@ -370,20 +368,18 @@ def _overlaps(gt: GroundTruth, image: np.ndarray, shape) -> tuple[np.ndarray, np
     def part(bounds: tuple[int, int]) -> tuple[np.ndarray, ...]:
         mine = slice(*bounds)
         iou = overlaps(first[mine], found[mine], everyone, shape[mine], gt.shape, gt.sizes[image[mine]])
-        near = np.flatnonzero(iou >= BACKGROUND)
-        det, obj = ranges(first[mine], found[mine])
-        return det[near] + bounds[0], obj[near], iou[near]
+        det, obj, iou = nearest(first[mine], found[mine], iou, BACKGROUND, last_first=not stock)
+        return det + bounds[0], obj, iou
 
-    parts = [part(bounds) for bounds in pairwise(edges)]
+    parts = in_threads(part, list(pairwise(edges)))
     parts.append((np.zeros(0, int), np.zeros(0, int), np.zeros(0)))
     det, obj, iou = (np.concatenate(column) for column in zip(*parts, strict=True))
     return det, obj, iou
 
 
-def _found(gt: GroundTruth, image, label, det, obj, iou) -> np.ndarray:
+def _found(gt: GroundTruth, label, cell, det, obj, iou) -> np.ndarray:
     """Gives each detection in turn its closest free object, (N,) or -1; one to ignore if no other will do."""
     fits = (iou >= FOREGROUND) & (label[det] == gt.label[obj])
-    cell = image * len(gt.category_ids) + label
     candidates, took = greedy(det[fits], obj[fits], iou[fits], gt.ignore, cell, least=np.array([FOREGROUND]))
     found = np.full(len(label), -1)
     found[candidates] = took[:, 0]

@@ -18,7 +18,7 @@ import psutil
 from cluster import said, two_nodes
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from clones import ENVIRONMENT, ROOT, change, cloned, dvc, fasa, yaml  # noqa: E402
+from clones import ENVIRONMENT, change, cloned, dvc, fasa, one_row  # noqa: E402
 
 ROW = "mask_rcnn_fasa-0"
 TRAIN, EVALUATE = f"train@tiny-{ROW}", f"evaluate@tiny-{ROW}"
@@ -31,10 +31,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="cluster-") as name, two_nodes(Path(name, "slurm")):
         os.environ |= SRUN
         ENVIRONMENT.update(os.environ)
-        tiny = yaml.load((ROOT / "params.yaml").read_text())["tiny"]
-        tiny["data"]["images"]["val"] = 20
-        chosen = dict(rows=["mask_rcnn_fasa"], seeds=[0])
-        folder = cloned(Path(name, "fasa"), profiles=["tiny"], run=chosen, repro=chosen["rows"], tiny=tiny)
+        values = one_row("mask_rcnn_fasa")
+        folder = cloned(Path(name, "fasa"), **values)
         expect("train and evaluate on two nodes", done := fasa(folder, "run", EVALUATE), done.returncode == 0)
         steps = (Path(name, "slurm") / "slurmctld.log").read_text().count("rpc_allocate_resources JobId=")
         expect(f"as {steps} jobs of Slurm", steps, steps == 3)
@@ -43,8 +41,8 @@ def main() -> None:
         same = (folder / "dvc.lock").read_text() == before
         expect("one process finds the same, to the byte", done, done.returncode == 0 and same)
 
-        tiny["train"]["iterations"] = LONG
-        change(folder, tiny=tiny)
+        values["tiny"]["train"]["iterations"] = LONG
+        change(folder, **values)
         expect("plan", done := dvc(folder, "repro", "plan"), done.returncode == 0)
         broken(folder, "a killed dvc", lambda stage: stage.send_signal(signal.SIGKILL))
         broken(folder, "a killed rank", lambda stage: workers()[-1].kill())

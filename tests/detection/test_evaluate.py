@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -8,7 +7,7 @@ from jobs import job
 
 import fasa
 from fasa.data import lvis
-from fasa.detection.evaluate import joined, measured, remarks, seen, taken, write_results
+from fasa.detection.evaluate import joined, measured, remarks, seen, taken
 from fasa.evaluation import Detections
 
 
@@ -46,9 +45,6 @@ def test_remarks_are_of_rows_whose_method_they_are_about(tiny_glyphs, tmp_path):
     assert told["cam_some_8"] >= told["cam_some_2"] and told["cam_some_8"] >= told["cam_every_8"] > 0
 
 
-SIZES = {7: [64, 48], 8: [64, 48], 9: [32, 48]}
-
-
 def image(number, *scores, kind="bbox"):
     """What a model finds on an image; masks as they are encoded."""
     n = len(scores)
@@ -62,28 +58,14 @@ def found(kind):
     return joined([taken(one, np.argsort(-one.score)[:2]) for one in images], kind)
 
 
-def test_results_are_written_in_lvis_format(tmp_path, monkeypatch):
-    path, best = tmp_path / "detections.json", dict(segm=found("segm"), bbox=found("bbox"))
-    write_results(path, best, SIZES)
-    results = json.loads(path.read_text())
-    assert [(one["image_id"], one["score"]) for one in results] == [(7, 0.75), (7, 0.5), (9, 0.125)]
-    assert [one["segmentation"]["counts"] for one in results] == ["PoS1", "PoS0", "PoS0"]
-    box = dict(image_id=9, category_id=3, score=0.125, bbox=[1, 2, 3, 4])
-    assert results[2] == box | dict(segmentation=dict(size=[32, 48], counts="PoS0"))
-    whole = path.read_bytes()
-    monkeypatch.setattr("fasa.detection.evaluate.AT_ONCE", 2)
-    write_results(path, best, SIZES)
-    assert path.read_bytes() == whole
-
-
-def test_boxes_alone_have_no_segmentation(tmp_path):
-    write_results(tmp_path / "detections.json", dict(bbox=joined([image(9, 0.125)], "bbox")), SIZES)
-    box = dict(image_id=9, category_id=3, score=0.125, bbox=[1, 2, 3, 4])
-    assert json.loads((tmp_path / "detections.json").read_text()) == [box]
+def test_what_is_taken_of_images_is_joined():
+    boxes, masks = found("bbox"), found("segm")
+    for one in (boxes, masks):
+        assert one.image_id.tolist() == [7, 7, 9] and one.score.tolist() == [0.75, 0.5, 0.125]
+    assert boxes.shape.tolist() == [[1, 2, 3, 4]] * 3
+    assert masks.shape.counts() == [b"PoS1", b"PoS0", b"PoS0"]
 
 
 @pytest.mark.parametrize("kind", ["segm", "bbox"])
-def test_no_results_are_an_empty_list(tmp_path, kind):
-    best = dict.fromkeys(["bbox", kind], joined([], "bbox")) | {kind: joined([], kind)}
-    write_results(tmp_path / "detections.json", best, SIZES)
-    assert json.loads((tmp_path / "detections.json").read_text()) == []
+def test_nothing_is_joined_to_nothing(kind):
+    assert all(len(column) == 0 for column in joined([], kind))

@@ -380,7 +380,7 @@ def test_a_mask_that_does_not_fit_its_image_says_so():
             {"size": [200, 200], "counts": "PoS1"},
             r"detections: entry 0: segmentation is of size \[200, 200\], the image of \[400, 400\]",
         ),
-        (None, r"detections: \[0\].segmentation: Expected `object`, got `null`"),
+        (None, r"detections: \[0\].segmentation: Expected `object \| array`, got `null`"),
     ):
         with pytest.raises(UserError, match=message):
             evaluate(square_world(), wrong(segmentation=segmentation))

@@ -20,13 +20,14 @@ from fasa.evaluation import (
     instruments,
     match,
     native,
+    overlap,
     read_detections,
     read_ground_truth,
     reading,
     save_detections,
 )
 from fasa.evaluation.masks import Masks, Outlines, drawn
-from fasa.evaluation.overlap import ordered, places
+from fasa.evaluation.overlap import nearest, ordered, places
 
 both_types = pytest.mark.parametrize("iou_type", ["bbox", "segm"])
 
@@ -35,6 +36,19 @@ def test_the_core_is_there_where_a_compiler_is():
     """The tests of the core compare NumPy with itself where it is not."""
     build = f"{sys.executable} -c 'from setuptools import setup; setup()' build_ext --inplace"
     assert native.core or not shutil.which("c++"), f"build the core: {build}"
+
+
+def test_a_core_of_another_version_is_none(tmp_path, monkeypatch):
+    """Its functions may take other arguments, and memory does not say so."""
+    monkeypatch.delenv("FASA_CORE", raising=False)
+    assert bool(native._find()) == bool(native.core)
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "INTERFACE", 1)
+        assert native._find() is None
+    older = tmp_path / f"_core{native.EXTENSION_SUFFIXES[0]}"  # a library without that number
+    shutil.copy(sys.modules["pycocotools._mask"].__file__, older)
+    monkeypatch.setattr(native, "__file__", str(tmp_path / "native.py"))
+    assert native._find() is None
 
 
 def both_ways(function):
@@ -118,14 +132,63 @@ def test_outlines_are_drawn_as_pycocotools_draws_them(seed):
         )
 
 
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 60), tied=st.booleans())
-def test_sorting_is_the_same(seed, n, tied):
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.one_of(st.integers(0, 60), st.integers(500, 3000)),
+    part=st.sampled_from([1, 10, 10**6]),
+    sorted_already=st.booleans(),
+)
+def test_sorting_is_the_same(seed, n, part, sorted_already):
+    """Also of zeros of either sign, in parts of some groups each, and where there is nothing to do."""
     rng = np.random.default_rng(seed)
-    group, score = rng.integers(0, 4, n), rng.random(n).round(1)
-    tie = rng.integers(0, 3, n) if tied else None
-    for function in (ordered, places):
-        np.testing.assert_array_equal(*both_ways(lambda f=function: f(group, score, tie)))
+    group, score = rng.integers(0, 4, n), rng.integers(-3, 4, n) / 2 * rng.choice([-1.0, 1.0], n)
+    if sorted_already:
+        score = -np.sort(-score)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlap, "IN_A_PART", part)
+        for function in (ordered, places):
+            np.testing.assert_array_equal(*both_ways(lambda f=function: f(group, score)))
+        by_core = places(group, score)
+    expected = np.empty(n, int)
+    for k in range(4):  # one after the other, by hand
+        mine = sorted(np.flatnonzero(group == k).tolist(), key=lambda i: -score[i])
+        expected[mine] = range(len(mine))
+    np.testing.assert_array_equal(by_core, expected)
+
+
+@settings(max_examples=80, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 12), last_first=st.booleans())
+def test_the_nearest_objects_come_in_the_same_order(seed, n, last_first):
+    rng = np.random.default_rng(seed)
+    found = rng.integers(0, 6, n)
+    first, iou = rng.integers(0, 9, n), rng.integers(0, 5, found.sum()) / 4
+    by_core, by_numpy = both_ways(lambda: nearest(first, found, iou, 0.25, last_first))
+    for columns in zip(by_core, by_numpy, strict=True):
+        np.testing.assert_array_equal(*columns)
+
+
+def numerals():
+    """Decimal numbers as JSON has them, plain ones of up to 25 digits most of all."""
+    digits = st.integers(1, 25).flatmap(lambda n: st.integers(0, 10**n - 1))
+    plain = st.builds(lambda sign, a, b: f"{sign}{a}.{b}", st.sampled_from(["", "-"]), digits, digits)
+    floats = st.floats(allow_nan=False, allow_infinity=False)
+    single = st.floats(width=32, allow_nan=False, allow_infinity=False)
+    halfway = st.integers(2**53, 2**55).map(lambda n: f"{n // 1000}.{n % 1000:03}")
+    return st.one_of(plain, floats.map(repr), single.map(repr), digits.map(str), halfway)
+
+
+@settings(max_examples=300, deadline=None)
+@given(numbers=st.lists(numerals(), min_size=4, max_size=4))
+def test_numbers_are_read_to_the_nearest_double(tmp_path_factory, numbers):
+    """As Python reads them, whose reading is exact."""
+    folder = tmp_path_factory.getbasetemp()
+    gt, dt = write(folder, *world())
+    rows = world()[1]
+    rows[0]["bbox"] = "HERE"
+    dt.write_text(json.dumps(rows).replace('"HERE"', f"[{', '.join(numbers)}]"))
+    found = reading.read_results(reading.Text(dt, "dt"), with_masks=False)
+    assert found[3][0].tobytes() == np.array([float(number) for number in numbers]).tobytes()
 
 
 ODD = [
@@ -243,3 +306,14 @@ def test_columns_that_do_not_fit_are_refused(change, line, tmp_path):
     (tmp_path / "columns.npz").write_bytes((tmp_path / "columns.npz").read_bytes()[:200])
     with pytest.raises(UserError, match="cannot read columns of segm"):
         read_detections(tmp_path / "columns.npz", truth)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_boxes_and_masks_of_the_same_detections_may_be_one_file(make_federated, compress, tmp_path):
+    gt, dt = write(tmp_path, *make_federated(5))
+    both = {kind: read_detections(dt, read_ground_truth(gt, kind)) for kind in ("bbox", "segm")}
+    save_detections(both["bbox"], tmp_path / "both.npz", both["segm"].shape, compress)
+    for kind, expected in both.items():
+        found = read_detections(tmp_path / "both.npz", read_ground_truth(gt, kind))
+        for columns in zip(found, expected, strict=True):
+            assert_same(*columns)

@@ -1,15 +1,23 @@
 """The command line, as a stranger with two files would use it."""
 
+import contextlib
 import csv
+import fcntl
 import json
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fasa.evaluation import (
     PROTOCOLS,
+    Detections,
     bootstrap,
     by_class,
     evaluate,
@@ -18,6 +26,7 @@ from fasa.evaluation import (
     match,
     paired_bootstrap,
     read_ground_truth,
+    save_detections,
     tide,
 )
 from fasa.evaluation.__main__ import main
@@ -209,3 +218,55 @@ def test_a_number_that_will_not_do_is_said(files, capsys):
             with pytest.raises(SystemExit):
                 run(files, option, value)
             assert "is not a whole number from 1" in capsys.readouterr().err
+
+
+def on_a_terminal(*command, stderr=None):
+    """What a terminal of 80 columns is sent, as lines and what overwrote them."""
+    mine, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = os.environ | dict(TERM="xterm", COLUMNS="80", PYTHONPATH=str(Path.cwd()))
+    command = [sys.executable, "-m", "fasa", "evaluate", *map(str, command)]
+    process = subprocess.Popen(command, stdout=theirs, stderr=stderr or theirs, env=environment)
+    os.close(theirs)
+    sent = b""
+    with contextlib.suppress(OSError):  # at its end
+        while piece := os.read(mine, 65536):
+            sent += piece
+    os.close(mine)
+    process.wait()
+    return [line.split("\r") for line in sent.decode().replace("\r\n", "\n").split("\n")]
+
+
+def test_on_a_terminal_it_fits_and_a_bar_has_its_own_line(files):
+    lines = on_a_terminal(
+        *("--gt", files / "gt.json", "--dt", files / "dt.json", "--tide", "--classes", "--examples", "2"),
+        *("--protocol", "old", "fixed", "pool", "--bootstrap", "9", "--against", files / "dt.json"),
+    )
+    assert max(len(part) for line in lines for part in line) <= 80
+    bars = [line for line in lines if any("match" in part for part in line)]
+    assert bars and all("match" in part or not part for line in bars for part in line)
+    assert max(map(len, on_a_terminal("--help")), default=0) == 1
+    assert max(len(line[0]) for line in on_a_terminal("--help")) <= 80
+
+
+def test_an_error_on_a_terminal_stands_on_a_line_of_its_own(files):
+    rows = json.loads((files / "dt.json").read_text())
+    rows[-1]["segmentation"]["counts"] = rows[-1]["segmentation"]["counts"][:-1]
+    save_detections(
+        Detections(
+            *(np.array([row[name] for row in rows]) for name in ("image_id", "category_id", "score")),
+            [row["segmentation"]["counts"].encode() for row in rows],
+        ),
+        files / "dt.npz",
+    )
+    for name in ("dt.npz", "gone.json"):
+        lines = on_a_terminal("--gt", files / "gt.json", "--dt", files / name)
+        errors = [line for line in lines if any("error: " in part for part in line)]
+        assert len(errors) == 1 and errors[0][0].startswith("error: ") and len(errors[0]) == 1
+
+
+def test_no_bar_goes_into_a_file(files):
+    with open(files / "log", "w") as log:
+        on_a_terminal("--gt", files / "gt.json", "--dt", files / "dt.json", stderr=log)
+    log = (files / "log").read_text()
+    assert "match" not in log and "\r" not in log and log.startswith("segm: reading gt.json and dt.json\n")

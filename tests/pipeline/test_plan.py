@@ -29,8 +29,8 @@ def planned(checkout):
     """Plan anew, and give the text of every job."""
 
     def write() -> dict[str, str]:
-        closure.content_hash.cache_clear()
-        closure.pins.cache_clear()
+        for cached in (closure.content_hash, closure.pins, plan.uses):
+            cached.cache_clear()
         assert plan.main([]) == 0
         return {path.stem: path.read_text() for path in (checkout / "build" / "jobs").glob("*.json")}
 

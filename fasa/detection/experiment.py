@@ -116,6 +116,10 @@ def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
         )
         if job.augmenter.get("phase"):
             hooks.append(dict(type="PhasesHook"))
+            # torch's fused SGD fails where a parameter gets its first gradient later than others.
+            optimizer = cfg.optim_wrapper.optimizer
+            for one in filter(None, (optimizer, optimizer.get("classifier"))):
+                one.fused = one.type != "SGD"
         # What is frozen, or bypassed by scores of another kind, gets no gradient.
         cfg.find_unused_parameters = method(job.augmenter).changes_scores
     cfg.custom_hooks = [*hooks, *cfg.get("custom_hooks", [])]

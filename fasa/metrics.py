@@ -6,16 +6,16 @@ HEADLINE = {
     "AP_r": "segm_APr",
     "APc": "segm_APc",
     "APf": "segm_APf",
-    "box_AP": "bbox_AP",
-    "box_AP_r": "bbox_APr",
+    "box": "bbox_AP",
+    "box_r": "bbox_APr",
 }
 
 
 def headline(metrics: dict[str, float]) -> dict[str, float]:
-    """Those of a run that are among them, rounded as they are read; of masks where nothing else is said.
+    """Those of a run that are among them, rounded as tables are; of masks where nothing else is said.
 
     Example:
         >>> headline(dict(segm_APr=3.456, segm_AR=30.0, segm_AP=23.456))
-        {'AP': 23.46, 'AP_r': 3.46}
+        {'AP': 23.5, 'AP_r': 3.5}
     """
-    return {shown: round(metrics[name], 2) for shown, name in HEADLINE.items() if name in metrics}
+    return {shown: round(metrics[name], 1) for shown, name in HEADLINE.items() if name in metrics}

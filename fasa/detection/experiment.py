@@ -113,18 +113,15 @@ def held_out(cfg: Config, part: str) -> dict:
     return dataloader
 
 
-def train_warmup(job: Job, work_dir: Path, out: Path) -> dict:
+def train_warmup(job: Job, work_dir: Path, out: Path) -> None:
     """Train the part that all rows of a seed share: moments are gathered, nothing is drawn.
 
     Writes the checkpoint `out`; one without weights where the profile's rows share nothing.
-
-    Returns:
-        what `fasa.detection.training.history` says of it.
     """
     if job.warmup is None:
         save_model(torch.nn.Module(), [], out)
-        return dict(iterations=0, losses=[], drawn=[], passes=[])
-    return history(_warm_up(job, work_dir, out))
+    else:
+        _warm_up(job, work_dir, out)
 
 
 def train_row(job: Job, warmup: Path, work_dir: Path, out: Path) -> dict:
@@ -136,7 +133,8 @@ def train_row(job: Job, warmup: Path, work_dir: Path, out: Path) -> dict:
         warmup: the shared checkpoint.
 
     Returns:
-        what `fasa.detection.training.history` says of its own part.
+        iterations; drawn, the virtual samples of each class, of all stages together; passes, a record of each
+        adaptation pass and stage. The latter two are empty for a row without an augmenter.
     """
     start = warmup
     if job.warmup is None:
@@ -148,12 +146,12 @@ def train_row(job: Job, warmup: Path, work_dir: Path, out: Path) -> dict:
     return history(_train(job, job.train, work_dir, out, start))
 
 
-def _warm_up(job: Job, work_dir: Path, out: Path):
+def _warm_up(job: Job, work_dir: Path, out: Path) -> None:
     """Train a row's network on plain images, its augmenter gathering statistics only."""
     augmenter = job.augmenter and job.augmenter | dict(warmup=job.warmup.length)
     kept = {name: settings for name, settings in job.traits.items() if traits.load(name).warmup}
     plain = msgspec.structs.replace(job, augmenter=augmenter, adapt_every=None, traits=kept)
-    return _train(plain, job.warmup, work_dir, out)
+    _train(plain, job.warmup, work_dir, out)
 
 
 def _train(job: Job, schedule: Schedule, work_dir: Path, out: Path, branch_from: Path | None = None):

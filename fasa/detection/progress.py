@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 from mmdet.registry import HOOKS
-from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
@@ -51,14 +50,21 @@ class ProgressHook(Hook):
                 value = value.detach()
                 self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
         if done % self.every == 0 or done == runner.max_iters:
-            left = time.strftime("%H:%M:%S", time.gmtime(self.seconds * (runner.max_iters - done)))
             means = {name: float(value) / self.summed for name, value in self.sums.items()}
             self.losses.append({"iteration": done} | {name: round(mean, 5) for name, mean in means.items()})
             self.sums, self.summed = {}, 0
-            if is_main_process():
-                write_losses(self.losses, Path(runner.work_dir, KEPT))
-            losses = "  ".join(f"{name} {mean:.3f}" for name, mean in means.items())
-            print(f"{done}/{runner.max_iters}  {self.seconds:.2f} s/it  {left} left  {losses}", flush=True)
+            if runner.rank == 0:
+                self.say(runner, done, means)
+
+    def say(self, runner: Runner, done: int, means: dict[str, float]) -> None:
+        """Print a line, and write the table anew."""
+        left = time.strftime("%H:%M:%S", time.gmtime(self.seconds * (runner.max_iters - done)))
+        losses = "  ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+        print(f"{done}/{runner.max_iters}  {self.seconds:.2f} s/it  {left} left  {losses}", flush=True)
+        with replacing(Path(runner.work_dir, KEPT), "w") as file:
+            table = csv.DictWriter(file, self.losses[-1], delimiter="\t", lineterminator="\n")
+            table.writeheader()
+            table.writerows(self.losses)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the losses so far, as plain data."""
@@ -73,10 +79,7 @@ class ProgressHook(Hook):
             self.sums = {name: value.to(device) for name, value in kept["sums"].items()}
 
 
-def write_losses(records: list[dict[str, float]], path: str | Path) -> None:
-    """Write what a `ProgressHook` kept as a table, tab-separated: a line a record, the iteration first."""
-    with replacing(path, "w") as file:
-        names = records[0] if records else ["iteration"]
-        table = csv.DictWriter(file, names, delimiter="\t", lineterminator="\n")
-        table.writeheader()
-        table.writerows(records)
+def losses_table(work_dir: str | Path) -> str:
+    """What a run's `ProgressHook` kept, a line a record, tab-separated; none where nothing was trained."""
+    path = Path(work_dir, KEPT)
+    return path.read_text() if path.exists() else "iteration\n"

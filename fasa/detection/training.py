@@ -13,7 +13,6 @@ from torch import nn
 from fasa.augmenter import Augmenter
 from fasa.class_stats import all_reduce_sum
 from fasa.detection.adaptation import AdaptationHook
-from fasa.detection.progress import ProgressHook
 from fasa.detection.resume import AUGMENTER, LAST, check_model, read_checkpoint
 from fasa.detection.two_stage import unwrap
 from fasa.files import replacing
@@ -81,15 +80,13 @@ def save_model(model: nn.Module, classes: list[str], path: Path) -> None:
 
 
 def history(runner: Runner) -> dict:
-    """What happened in a run, as plain data; to be called on all ranks.
+    """What augmenters did in a run, as plain data; to be called on all ranks.
 
     Returns:
-        iterations; losses, what `ProgressHook` kept; drawn, the virtual samples of each class, of all heads
-        and ranks together; passes, what `AdaptationHook` recorded. The latter two are empty without an
-        augmenter.
+        iterations; drawn, the virtual samples of each class, of all heads and ranks together; passes, what
+        `AdaptationHook` recorded. The latter two are empty without an augmenter.
     """
-    losses = next((hook.losses for hook in runner.hooks if isinstance(hook, ProgressHook)), [])
     passes = next((hook.history for hook in runner.hooks if isinstance(hook, AdaptationHook)), [])
     drawn = [part.drawn for part in unwrap(runner.model).modules() if isinstance(part, Augmenter)]
     drawn = all_reduce_sum(torch.stack(drawn).sum(0)).tolist() if drawn else []
-    return dict(iterations=runner.iter, losses=losses, drawn=drawn, passes=passes)
+    return dict(iterations=runner.iter, drawn=drawn, passes=passes)

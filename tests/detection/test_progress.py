@@ -6,8 +6,8 @@ import pytest
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 
-from fasa.detection.progress import write_losses
-from fasa.detection.training import history, train
+from fasa.detection.progress import ProgressHook, losses_table
+from fasa.detection.training import train
 
 
 @HOOKS.register_module()
@@ -27,7 +27,7 @@ def test_a_line_is_the_mean_since_the_one_before(config, tmp_path, capsys):
     cfg.custom_hooks = [*cfg.custom_hooks, dict(type="Listen")]
     runner = train(cfg)
     (heard,) = (hook.heard for hook in runner.hooks if isinstance(hook, Listen))
-    losses = history(runner)["losses"]
+    (losses,) = (hook.losses for hook in runner.hooks if isinstance(hook, ProgressHook))
     assert [record["iteration"] for record in losses] == [2, 4, 5]
     assert losses[0].keys() - {"iteration"} == heard[0].keys() > {"loss", "loss_cls", "loss_mask"}
     for record, part in zip(losses, (heard[:2], heard[2:4], heard[4:]), strict=True):
@@ -36,11 +36,9 @@ def test_a_line_is_the_mean_since_the_one_before(config, tmp_path, capsys):
     printed = [line for line in capsys.readouterr().out.splitlines() if " s/it " in line]
     assert [line.partition("/")[0] for line in printed] == ["2", "4", "5"]
     assert f"loss_cls {losses[1]['loss_cls']:.3f}"[:-1] in printed[1]
-    with open(tmp_path / "work" / "losses.tsv") as file:  # what can be looked at while the run goes on
-        table = list(csv.DictReader(file, delimiter="\t"))
+    table = list(csv.DictReader(losses_table(tmp_path / "work").splitlines(), delimiter="\t"))
     assert [{name: float(value) for name, value in row.items()} for row in table] == losses
 
 
-def test_without_a_line_there_is_a_table_without_rows(tmp_path):
-    write_losses([], tmp_path / "losses.tsv")
-    assert (tmp_path / "losses.tsv").read_text() == "iteration\n"
+def test_where_nothing_was_trained_the_table_has_no_rows(tmp_path):
+    assert losses_table(tmp_path) == "iteration\n"

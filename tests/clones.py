@@ -1,4 +1,4 @@
-"""A clone of this checkout, work in progress included, for tests of the whole pipeline."""
+"""Clones of this checkout, work in progress included, to run the real pipeline in."""
 
 import os
 import shutil
@@ -13,16 +13,8 @@ ENVIRONMENT = os.environ | dict(PATH=f"{Path(sys.executable).parent}{os.pathsep}
 yaml = YAML()
 
 
-def change(folder, **values):
-    """Put values into params.yaml; returns what it was."""
-    path = folder / "params.yaml"
-    before = path.read_text()
-    yaml.dump(yaml.load(before) | values, path)
-    return before
-
-
-def clone(folder, **values):
-    """Make a clone with these values in params.yaml, committed, and nothing run; returns its folder."""
+def cloned(folder: Path, **values) -> Path:
+    """Make a clone with these values in its params.yaml, and nothing cached."""
     files = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -38,3 +30,26 @@ def clone(folder, **values):
     ):
         subprocess.run(command, cwd=folder, check=True)
     return folder
+
+
+def change(folder: Path, **values) -> str:
+    """Put values into params.yaml; returns what it was."""
+    path = folder / "params.yaml"
+    before = path.read_text()
+    yaml.dump(yaml.load(before) | values, path)
+    return before
+
+
+def dvc(folder: Path, *arguments, **environment) -> subprocess.CompletedProcess:
+    """Run dvc there."""
+    return called(folder, "dvc", *arguments, **environment)
+
+
+def fasa(folder: Path, *arguments, **environment) -> subprocess.CompletedProcess:
+    """Run our command there."""
+    return called(folder, sys.executable, "-m", "fasa", *arguments, **environment)
+
+
+def called(folder: Path, *command, **environment) -> subprocess.CompletedProcess:
+    """Run a command there, with this Python's tools in reach."""
+    return subprocess.run(command, cwd=folder, env=ENVIRONMENT | environment, capture_output=True, text=True)

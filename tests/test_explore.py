@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from clones import ENVIRONMENT, ROOT, clone, yaml
+from clones import ENVIRONMENT, ROOT, cloned, yaml
 from pages import block, blocks
 
 PAGE = "docs/explore-and-vary.md"
@@ -19,7 +19,7 @@ def said(tmp_path_factory):
     """What each block of the page said, and the folder of the clone, where all of them have run."""
     parent = tmp_path_factory.mktemp("explore")
     profiles = yaml.load((ROOT / "params.yaml").read_text())
-    folder = clone(
+    folder = cloned(
         parent / "fasa",
         embedded=profiles["tiny"],  # the page's commands name the embedded scale
         run=dict(rows=ROWS, seeds=[0]),

@@ -2,12 +2,9 @@
 
 import json
 import re
-import subprocess
-import sys
 
-import clones
 import pytest
-from clones import ENVIRONMENT, ROOT, change, yaml
+from clones import ROOT, change, cloned, dvc, fasa, yaml
 from ruamel.yaml import YAML
 
 ROWS = [
@@ -30,28 +27,14 @@ CHOSEN = dict(
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """A clone that runs the tiny profile."""
-    return clones.clone(tmp_path_factory.mktemp("clone") / "fasa", **CHOSEN)
-
-
-def dvc(folder, *arguments):
-    return subprocess.run(["dvc", *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    """A clone that runs the tiny profile, with nothing cached."""
+    return cloned(tmp_path_factory.mktemp("clone") / "fasa", **CHOSEN)
 
 
 def outdated(folder):
     """Stages of the default run that are not up to date."""
     status = json.loads(dvc(folder, "status", "--json").stdout)
     return {stage for stage in status if not stage.startswith("tuning/")}
-
-
-def fasa(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "fasa", *arguments],
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-    )
 
 
 @pytest.fixture(scope="module")

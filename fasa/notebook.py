@@ -20,8 +20,10 @@ from fasa.pipeline.project import read_job, root
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, told apart by colour-blind readers too; yellow left out, too pale for lines
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+# Okabe and Ito's palette, told apart by colour-blind readers too; yellow left out, too pale for lines.
+# One colour for one thing: a frequency group's are no row's.
+FREQUENCY_COLOURS = dict(r="#D55E00", c="#009E73", f="#56B4E9")
+COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#000000")
 NO_DATES = {".svg": {"Date": None}, ".png": {"Software": None}, ".pdf": {"CreationDate": None}}
 
 

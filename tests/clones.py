@@ -19,7 +19,7 @@ def cloned(folder: Path, **values) -> Path:
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     for name in files.stdout.splitlines():
-        if (ROOT / name).is_file() and name not in ("dvc.lock", "tuning/dvc.lock"):
+        if (ROOT / name).is_file() and Path(name).name != "dvc.lock":
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     change(folder, **values)

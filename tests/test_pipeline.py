@@ -2,9 +2,11 @@
 
 import json
 import re
+import shutil
+import sys
 
 import pytest
-from clones import ROOT, change, cloned, dvc, fasa, yaml
+from clones import ROOT, called, change, cloned, dvc, fasa, yaml
 from ruamel.yaml import YAML
 
 ROWS = [
@@ -21,7 +23,24 @@ CHOSEN = dict(
     run=dict(rows=ROWS, seeds=[0]),
     repro=ROWS[:2],
     classify=dict(sets=["tiny_glyphs", "tiny_digits"], rows=["ce", "ce_fasa"], seeds=[0]),
-    tuning=dict(row="mask_rcnn_fasa", prob_scale=[4, 16], seeds=[0]),
+    tuning=dict(
+        regime=dict(
+            rows=["mask_rcnn", "mask_rcnn_rfs"],
+            seeds=[0],
+            candidates=dict(
+                adamw=dict(optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05)),
+                fewer=dict(data=dict(classes=4)),
+            ),
+        ),
+        prob_scale=dict(
+            rows=["mask_rcnn_fasa", "mask_rcnn_rfs_fasa"],
+            seeds=[0],
+            candidates={
+                f"x{scale}": dict(traits=dict(fasa=dict(augmenter=dict(prob_scale=scale))))
+                for scale in (4, 16)
+            },
+        ),
+    ),
 )
 
 
@@ -48,7 +67,9 @@ def lock(folder):
     """What dvc.lock says of all stages but those that hold timings."""
     stages = YAML(typ="safe").load((folder / "dvc.lock").read_text())["stages"]
     return {
-        name: stage for name, stage in stages.items() if not name.startswith(("cost", "table5", "remarks"))
+        name: stage
+        for name, stage in stages.items()
+        if not name.startswith(("cost", "table5", "remarks", "claims"))
     }
 
 
@@ -68,8 +89,10 @@ def test_results_hold_every_row_and_metric(clone, first):
     names = metrics["mask_rcnn"].keys()
     assert not any(name.endswith(("APf", "APl")) for name in names)
     fasa = metrics["mask_rcnn_fasa"]
+    assert names >= {"segm_rare_score", "segm_rare_missed"}
     assert fasa.keys() - names == {"fasa_adaptations", "virtual_per_iteration", "fasa_groups"}
-    assert fasa["fasa_adaptations"] == dict(mean=4, std=None, n=1)
+    assert fasa["fasa_adaptations"] == dict(mean=4, std=None, n=1, each=[4])
+    assert {"rfs_r", "rfs_up_c"} <= metrics["mask_rcnn_rfs_fasa"].keys()
     for row in ROWS:
         values = json.loads((results / "runs" / f"{row}-0.json").read_text())
         assert values["AP_r"] == round(metrics[row]["segm_APr"]["mean"], 1)
@@ -81,12 +104,13 @@ def test_results_hold_every_row_and_metric(clone, first):
         ("table6", "`cascade_rcnn_rfs_fasa`"),
         ("augmentations", "`mask_rcnn_smote`"),
         ("remarks", "CAM mixing"),
+        ("table8", "not run (22.9)"),
     ):
         assert text in (results / table / "table.md").read_text(), table
     for kind, row in (("glyphs", "ce"), ("digits", "ce_fasa")):
         text = (clone / f"results/tiny_{kind}/classification/table.md").read_text()
         assert f"# tiny_{kind}" in text and f"`{row}`" in text and "43.7" in text
-    cost = {row: json.loads((clone / f"runs/tiny/cost/{row}.json").read_text())[row] for row in metrics}
+    cost = {row: json.loads((results / f"cost/{row}.json").read_text())[row] for row in metrics}
     assert min(one["seconds"] for one in cost.values()) > 0
     assert cost["mask_rcnn_fasa"]["state"] > 0 == cost["mask_rcnn"]["state"]
     for name in (
@@ -97,9 +121,33 @@ def test_results_hold_every_row_and_metric(clone, first):
         "figures/groups-0",
         "main/ap_by_frequency",
         "main/adaptation",
+        "main/gain_by_class",
+        "table2/gain_by_class",
         "table1/tide",
     ):
         assert (results / f"{name}.png").stat().st_size > 5000
+
+
+def test_the_claims_are_judged_from_what_is_committed(clone, first):
+    told = json.loads((clone / "results/tiny/claims/claims.json").read_text())
+    verdicts = {(one["id"], one["metric"]): one["verdict"] for one in told}
+    assert verdicts["G.1", "segm_AP"] == "not run" != verdicts["G.2", "segm_AP"]
+    text = (clone / "results/tiny/claims/claims.md").read_text()
+    assert f"of {len(told)}." in text and "(one seed)" in text
+
+
+def test_reports_need_no_cache(clone, first, tmp_path):
+    """Where data, checkpoints and executed notebooks are not, the tables are the same to the byte."""
+    bare = tmp_path / "bare"
+    for name in ("build", "fasa", "notebooks", "results"):
+        shutil.copytree(clone / name, bare / name)
+    shutil.copy(clone / "dvc.yaml", bare)
+    tables = dict(main="report@tiny-main", table2="report@tiny-table2", remarks="remarks@tiny")
+    for folder, name in (tables | dict(claims="claims@tiny")).items():
+        done = called(bare, sys.executable, "-m", "fasa.pipeline.run", name)
+        assert done.returncode == 0, done.stderr[-3000:]
+        (table,) = (clone / "results" / "tiny" / folder).glob("*.md")
+        assert (bare / "scratch/results/tiny" / folder / table.name).read_bytes() == table.read_bytes()
 
 
 def test_other_profiles_are_left_alone(clone, first):
@@ -115,12 +163,14 @@ def test_second_run_does_nothing(clone, first):
 
 
 def test_the_choice_of_settings_runs(clone, first):
-    done = dvc(clone, "repro", "tuning/dvc.yaml")
+    done = dvc(clone, "repro", "tuning/prob_scale/dvc.yaml", "tuning/regime/dvc.yaml")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    text = (clone / "results" / "tiny" / "choice" / "table.md").read_text()
-    scores = dict(re.findall(r"^\| (\d+) +\| ([\d.]+)", text, re.MULTILINE))
-    chosen = re.search(r"Chosen: prob_scale (\d+)", text)[1]
-    assert scores.keys() == {"4", "16"} and float(scores[chosen]) == max(map(float, scores.values()))
+    text = (clone / "results" / "tiny" / "choice" / "prob_scale" / "table.md").read_text()
+    scores = dict(re.findall(r"^\| `(\w+)` .* ([\d.]+) +\|$", text, re.MULTILINE))
+    chosen = re.search(r"^Chosen: (\w+)\.$", text, re.MULTILINE)[1]
+    assert scores.keys() == {"x4", "x16"} and float(scores[chosen]) == max(map(float, scores.values()))
+    text = (clone / "results" / "tiny" / "choice" / "regime" / "table.md").read_text()
+    assert "`fewer`" in text and text.endswith("\nChosen: none, no candidate may be.\n")  # of 4 iterations
     assert lock(clone) == first
 
 
@@ -143,7 +193,7 @@ def test_editing_a_row_affects_that_row_alone(clone, first):
 
 def test_a_mistake_stops_before_anything_is_lost(clone, first):
     tiny = yaml.load((clone / "params.yaml").read_text())["tiny"]
-    before = change(clone, tiny=tiny | dict(warmup=dict(iterations=4, batch=2, lr=1e-3, rampe=2)))
+    before = change(clone, tiny=tiny | dict(warmup=dict(iterations=4, batch=2, rampe=2)))
     done = dvc(clone, "repro")
     (clone / "params.yaml").write_text(before)
     assert done.returncode != 0

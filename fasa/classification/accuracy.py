@@ -17,26 +17,28 @@ BATCH = 500  # images at a time
 
 
 class ClassScores(NamedTuple):
-    """Per class, on a split; loss and accuracy are NaN where it has no image."""
+    """Per class, on a split; loss and accuracy are NaN where it has no image. And image by image."""
 
     n: Tensor  # (K,) int64, images
     loss: Tensor  # (K,) float64, mean cross-entropy of the plain logits in nats, whatever the training loss
     accuracy: Tensor  # (K,) float64 in [0, 1], of the argmax of the plain logits
+    right: Tensor  # (N,) bool, whether that is an image's class, in the order of the split
 
 
 @torch.no_grad()
 def measure(model: ResNet32, images: Images, num_classes: int) -> ClassScores:
     """Pass over a split in eval mode; it draws no random number and leaves no trace in the model."""
-    loss, right = torch.zeros(2, num_classes, dtype=torch.float64, device=images.labels.device)
-    training = model.training
+    loss, found = torch.zeros(2, num_classes, dtype=torch.float64, device=images.labels.device)
+    right, training = [], model.training
     model.eval()
     for x, labels in images.in_order(BATCH):
         logits = model(x)
         loss.index_add_(0, labels, F.cross_entropy(logits, labels, reduction="none").double())
-        right.index_add_(0, labels, (logits.argmax(1) == labels).double())
+        right.append(logits.argmax(1) == labels)
+        found.index_add_(0, labels, right[-1].double())
     model.train(training)
     n = torch.bincount(images.labels, minlength=num_classes)
-    return ClassScores(n, loss / n, right / n)
+    return ClassScores(n, loss / n, found / n, torch.cat(right))
 
 
 def shot_accuracy(

@@ -1,7 +1,10 @@
 """A job becomes a trained classifier and its metrics."""
 
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fasa.classification.job import Job
 from fasa.classification.training import train
@@ -13,7 +16,8 @@ def run(job: Job, data: LongTailed, work_dir: Path) -> dict[str, Any]:
 
     Returns:
         Plain data, None where nothing was measured: metrics, accuracies in percent after the last epoch and
-        what FASA did; per_class, counts and names of the classes; passes, a record of each adaptation pass;
+        what FASA did; per_class, counts and names of the classes; right, a bit for each of the tested images,
+        whether it was, packed and in base 64; passes, a record of each adaptation pass;
         leaky, whether the row adapted to the images that it is judged on; images_per_second, the one number
         that differs from run to run.
     """
@@ -34,6 +38,8 @@ def run(job: Job, data: LongTailed, work_dir: Path) -> dict[str, Any]:
         per_class=[None if value != value else value for value in outcome.per_class.tolist()],
         counts=data.counts.tolist(),
         names=data.names,
+        tested=len(outcome.right),
+        right=b64encode(np.packbits(outcome.right)).decode(),
         passes=[{name: _plain(values) for name, values in one.items()} for one in outcome.history],
         leaky=bool(settings.augmenter) and settings.adapt_split == "test",
         images_per_second=outcome.images_per_second,

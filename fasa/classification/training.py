@@ -30,6 +30,7 @@ class Outcome(NamedTuple):
     curve: list[dict]  # of each epoch: lr, loss and, with an augmenter, loss_virtual
     history: list[dict]  # of each adaptation pass, see `adapt`
     drawn: list[int]  # virtual features of each class; empty without an augmenter
+    right: np.ndarray  # (N,) bool, of each test image
     images_per_second: float  # of training alone
 
 
@@ -99,6 +100,7 @@ def train(
         curve=log["curve"],
         history=log["history"],
         drawn=[] if learner.augmenter is None else learner.augmenter.drawn.tolist(),
+        right=scores.right.cpu().numpy(),
         images_per_second=schedule.epochs * len(train_images) / log["seconds"],
     )
 

@@ -34,9 +34,9 @@ def measure(job: Job, iterations: int, warmup: Path, work: Path) -> dict[str, di
             the RPN finds fewer objects, and an iteration would be cheaper than it is.
 
     Returns:
-        For each variant seconds and seconds_std of an iteration; pass_seconds of an adaptation pass, where
-        there are any; state, the MB that the augmenter keeps; memory_gb, the peak, on a GPU of what is
-        allocated there; growth in MB, see `growth`.
+        For each variant seconds and seconds_std of an iteration, and over how many iterations; pass_seconds
+        of an adaptation pass, where there are any; state, the MB that the augmenter keeps; memory_gb, the
+        peak, on a GPU of what is allocated there; growth in MB, see `growth`.
     """
     measured = {}
     for i, (name, variant) in enumerate(variants(job).items()):
@@ -83,6 +83,7 @@ def _measure(job: Job, iterations: int, warmup: Path, work: Path) -> dict[str, f
     measured = dict(
         seconds=mean(seconds),
         seconds_std=stdev(seconds),
+        iterations=len(seconds),
         state=sum(t.numel() * t.element_size() for one in kept for t in one.state_dict().values()) / 1e6,
         memory_gb=peak / 1e9,
         growth=growth(clock.memory) / 1e6,

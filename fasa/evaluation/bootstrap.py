@@ -1,5 +1,6 @@
 """How far a number, or the difference of two rows, would move with the choice of evaluation images."""
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -98,12 +99,47 @@ def paired_bootstrap(
         return {name: np.round(mean_b[name] - mean_a[name], 9) for name in METRICS}
 
     actual, resampled = _resample(difference, a[0], n_resamples, seed)
-    intervals = {}
-    for name in METRICS:
-        measured = resampled[name][~np.isnan(resampled[name])]
-        share = float(np.mean(measured <= 0)) if len(measured) else np.nan
-        intervals[name] = Interval(float(actual[name][0]), *_percentiles(measured), share)
-    return intervals
+    return {name: interval(float(actual[name][0]), resampled[name]) for name in METRICS}
+
+
+def interval(difference: float, resampled: np.ndarray) -> Interval:
+    """What a difference comes to, and where it lies in 95 of 100 resamples.
+
+    Args:
+        difference: on the images as they are, in points.
+        resampled: (B,) on each resample; NaN where it could not be measured, which is left out.
+    """
+    measured = resampled[~np.isnan(resampled)]
+    share = float(np.mean(measured <= 0)) if len(measured) else np.nan
+    return Interval(difference, *_percentiles(measured), share)
+
+
+def draws(n_images: int, n_resamples: int, seed: int = 0) -> np.ndarray:
+    """How often each resample holds each image: (B, I) whole numbers, the same for the same arguments."""
+    shares = np.full(n_images, 1 / n_images)
+    return np.random.default_rng(seed).multinomial(n_images, shares, size=n_resamples)
+
+
+def replicates(
+    matches: Matches, protocol: Protocol = OLD, n_resamples: int = 1000, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Each AP of a run on each resample: (B,) in percent, NaN where it could not be measured.
+
+    To be kept: of two runs on the same images, the difference of what this gives is what `paired_bootstrap`
+    resamples. Metrics, resamples and errors are those of `paired_bootstrap`.
+    """
+    (runs,) = _checked([[matches]], n_resamples, seed)
+    views = [_views(run, protocol) for run in runs]
+    return _resample(lambda weights: _means(views, weights), matches, n_resamples, seed)[1]
+
+
+def fingerprint(matches: Matches, n_resamples: int, seed: int = 0) -> int:
+    """A number that runs share whose replicates belong together: same images and objects, same draws."""
+    columns = (matches.image_ids, matches.category_ids, matches.object_image, matches.object_class)
+    number = zlib.crc32(repr((n_resamples, seed)).encode())
+    for column in columns:
+        number = zlib.crc32(np.ascontiguousarray(column, np.int64), number)
+    return number
 
 
 def _checked(rows: list[Sequence[Matches]], n_resamples: int, seed: int) -> list[list[Matches]]:
@@ -127,12 +163,13 @@ def _checked(rows: list[Sequence[Matches]], n_resamples: int, seed: int) -> list
 def _resample(measure: Callable, run: Matches, n_resamples: int, seed: int) -> tuple[dict, dict]:
     """What `measure` makes of the images as they are, and of each resample: (1,) and (B,) for each metric."""
     n_images = len(run.image_ids)
-    draws = np.random.default_rng(seed).multinomial(
-        n_images, np.full(n_images, 1 / n_images), size=n_resamples
-    )
-    chunks = native.in_threads(measure, [draws[i : i + CHUNK] for i in range(0, n_resamples, CHUNK)])
-    resampled = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in METRICS}
-    return measure(np.ones((1, n_images))), resampled
+    return measure(np.ones((1, n_images))), in_chunks(measure, draws(n_images, n_resamples, seed))
+
+
+def in_chunks(measure: Callable, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """What `measure` makes of weightings, (B, I), a few at a time: (B,) for each of its metrics."""
+    chunks = native.in_threads(measure, [weights[i : i + CHUNK] for i in range(0, len(weights), CHUNK)])
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
 def _percentiles(resampled: np.ndarray) -> tuple[float, float]:
@@ -187,16 +224,46 @@ def weighted_precision(matches: Matches, weights: np.ndarray) -> np.ndarray:
     Returns:
         (B, K, T) in [0, 1]; 0 for a class that has objects and no detections, NaN for one without objects.
     """
-    n_weightings, n_classes = len(weights), len(matches.category_ids)
-    ap = np.zeros((n_weightings, n_classes, len(IOU_THRESHOLDS)))
     counting = matches.object_counts[:, ALL]
-    object_image, object_class = matches.object_image[counting], matches.object_class[counting]
+    return weighted_ap(
+        weights,
+        len(matches.category_ids),
+        matches.label,
+        matches.image,
+        matches.matched[:, ALL],
+        matches.ignored[:, ALL],
+        matches.object_class[counting],
+        matches.object_image[counting],
+    )
+
+
+def weighted_ap(
+    weights: np.ndarray,
+    n_classes: int,
+    label: np.ndarray,
+    image: np.ndarray,
+    matched: np.ndarray,
+    ignored: np.ndarray,
+    object_class: np.ndarray,
+    object_image: np.ndarray,
+) -> np.ndarray:
+    """`weighted_precision` of columns: (B, K, T).
+
+    Args:
+        weights: as its.
+        n_classes: K.
+        label, image: (N,) of detections, by class, the best first.
+        matched, ignored: (N,) uint16 bits of them, see `Matches`.
+        object_class, object_image: (G,) of the objects to be found, by class.
+    """
+    n_weightings = len(weights)
+    ap = np.zeros((n_weightings, n_classes, len(IOU_THRESHOLDS)))
     objects = np.searchsorted(object_class, np.arange(n_classes + 1))
-    detections = np.searchsorted(matches.label, np.arange(n_classes + 1))
-    matched, ignored = (np.ascontiguousarray(bits[:, ALL]) for bits in (matches.matched, matches.ignored))
+    detections = np.searchsorted(label, np.arange(n_classes + 1))
+    matched, ignored = map(np.ascontiguousarray, (matched, ignored))
     if native.core:
         weights = np.ascontiguousarray(weights, dtype=np.float64)
-        mine = detections, _int32(matches.image), matched, ignored, objects, _int32(object_image)
+        mine = detections, _int32(image), matched, ignored, objects, _int32(object_image)
         curves = ap.shape[-1], RECALLS, len(RECALLS), ap
         native.core("weighted", *weights.shape, weights, n_classes, *mine, *curves)
         return ap
@@ -204,7 +271,7 @@ def weighted_precision(matches: Matches, weights: np.ndarray) -> np.ndarray:
     for k in range(n_classes):
         n_objects = weights[object_image[objects[k] : objects[k + 1]]].sum(axis=0)  # (B,)
         mine = slice(detections[k], detections[k + 1])
-        weight = weights[matches.image[mine]]  # (n, B)
+        weight = weights[image[mine]]  # (n, B)
         usual = (ignored[mine] == 0)[:, None]  # at every threshold: their sum serves all
         seen = np.cumsum(np.where(usual, weight, 0), axis=0)
         for t, bit in enumerate(BITS):

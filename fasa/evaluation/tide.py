@@ -50,6 +50,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fasa.errors import UserError
+from fasa.evaluation.bootstrap import in_chunks, weighted_ap
 from fasa.evaluation.inputs import (
     Detections,
     GroundTruth,
@@ -122,32 +123,86 @@ def tide(
     if stock:
         gt = gt._replace(ignore=np.zeros_like(gt.ignore))
     found = _sorted(gt, dt, stock)
-    curve, kind, finds = found.curve, found.kind, found.finds
-    unseen, missed, objects = (
-        np.bincount(gt.label[which], minlength=len(gt.category_ids))
-        for which in (found.unseen, found.missed, ~gt.ignore)
-    )
-    ap50 = _ap50(curve, stock, objects > 0)
+    curve, measured = found.curve, found.curve.objects > 0
+    ap50 = _ap50(curve, stock, measured)
     if stock:
         curve = curve._replace(order=lexsort(curve.hit, -found.score))
-    cured = {"Miss": curve._replace(objects=objects - missed)}
-    for this, name in enumerate(KINDS[:MISS]):
-        mine, new = kind == this, finds & (kind == this)
-        relabelled = curve.label.copy()
-        relabelled[new] = gt.label[found.target[new]]
-        counts, hit = curve.counts & ~mine | new, curve.hit | new
-        cured[name] = curve._replace(counts=counts, hit=hit, label=relabelled)
-    cured["FalsePos"] = curve._replace(order=np.argsort(~curve.hit, kind="stable"))
-    cured["FalseNeg"] = curve._replace(objects=objects - unseen)
-
-    gain = {name: float(_ap50(after, stock, objects > 0) - ap50) for name, after in cured.items()}
-    count = [*np.bincount(kind[kind >= 0], minlength=MISS), missed.sum()]
+    cured = _cured(gt, found, curve)
+    gain = {name: float(_ap50(after, stock, measured) - ap50) for name, (after, _) in cured.items()}
+    count = [*np.bincount(found.kind[found.kind >= 0], minlength=MISS), found.missed.sum()]
     return Tide(
         ap50=float(ap50),
         main={name: max(gain[name], 0.0) for name in KINDS},
         special={name: gain[name] for name in ("FalsePos", "FalseNeg")},
         count={name: int(n) for name, n in zip(KINDS, count, strict=True)},
     )
+
+
+def replicates(gt, detections, weights: np.ndarray, iou_type: str = "segm") -> dict[str, np.ndarray]:
+    """What each kind costs where image i counts weights[b, i] times: (B,) points for each of `KINDS`.
+
+    By the default reading. The mean is over the classes with objects in images that count.
+    Arguments and errors but for the weights, (B, I) whole numbers >= 0, are those of `tide`.
+    """
+    gt = read_ground_truth(gt, iou_type)
+    found = _sorted(gt, read_detections(detections, gt), stock=False)
+    cured = _cured(gt, found, found.curve)
+
+    def costs(weights: np.ndarray) -> dict[str, np.ndarray]:
+        before = _weighted_ap50(gt, found, found.curve, ~gt.ignore, weights)
+        measured = ~np.isnan(before)
+        n = measured.sum(axis=1)
+
+        def cost(name: str) -> np.ndarray:
+            after = _weighted_ap50(gt, found, *cured[name], weights)
+            gained = np.where(measured, after - before, 0).sum(axis=1)
+            return np.maximum(np.divide(100 * gained, n, out=np.full(len(n), np.nan), where=n > 0), 0)
+
+        return {name: cost(name) for name in KINDS}
+
+    return in_chunks(costs, weights)
+
+
+def _cured(gt: GroundTruth, found: "_Sorted", curve: _Curve) -> dict[str, tuple[_Curve, np.ndarray]]:
+    """For each kind the curve without its errors, and which objects are then to be found, (G,)."""
+    asked = ~gt.ignore
+
+    def without(objects: np.ndarray) -> tuple[_Curve, np.ndarray]:
+        left = asked & ~objects
+        return curve._replace(objects=np.bincount(gt.label[left], minlength=len(gt.category_ids))), left
+
+    cured = {"Miss": without(found.missed)}
+    for this, name in enumerate(KINDS[:MISS]):
+        mine, new = found.kind == this, found.finds & (found.kind == this)
+        relabelled = curve.label.copy()
+        relabelled[new] = gt.label[found.target[new]]
+        counts, hit = curve.counts & ~mine | new, curve.hit | new
+        cured[name] = curve._replace(counts=counts, hit=hit, label=relabelled), asked
+    cured["FalsePos"] = curve._replace(order=np.argsort(~curve.hit, kind="stable")), asked
+    cured["FalseNeg"] = without(found.unseen)
+    return cured
+
+
+def _weighted_ap50(
+    gt: GroundTruth, found: "_Sorted", curve: _Curve, asked: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """AP50 of each class in [0, 1] by the default reading, (B, K); NaN where none of its objects counts.
+
+    A class whose objects a cure took away, all of them, has 1 without a false positive, else 0.
+    """
+    n_classes = len(gt.category_ids)
+    order = curve.order[curve.counts[curve.order]]
+    order = order[lexsort(curve.label[order])]
+    label, image, hit = curve.label[order], found.image[order], curve.hit[order].astype(np.uint16)
+    objects = np.flatnonzero(asked)
+    objects = objects[lexsort(gt.label[objects])]
+    there = gt.label[objects], gt.image[objects]
+    ap = weighted_ap(weights, n_classes, label, image, hit, np.zeros_like(hit), *there)[..., 0]
+    for k in np.flatnonzero(np.isnan(ap).any(axis=0)):
+        held = weights[:, gt.image[(gt.label == k) & ~gt.ignore]].any(axis=1)
+        detected = weights[:, image[label == k]].any(axis=1)
+        ap[:, k] = np.where(np.isnan(ap[:, k]) & held, ~detected, ap[:, k])
+    return ap
 
 
 def by_class(gt, detections, iou_type: str = "segm") -> dict[str, np.ndarray]:

@@ -8,19 +8,19 @@ from fasa.errors import UserError
 from fasa.report.tables import definition, markdown
 
 
-def measured(runs: str | Path, rows: Sequence[str]) -> dict[str, dict[str, float]]:
+def measured(results: str | Path, rows: Sequence[str]) -> dict[str, dict[str, float]]:
     """What `fasa.detection.cost.measure` found of rows; those that have not been measured are left out.
 
     Args:
-        runs: the folder of a profile's runs.
+        results: the folder of a profile's results.
 
     Raises:
         UserError: none has been.
     """
-    paths = [Path(runs, "cost", f"{row}.json") for row in rows]
+    paths = [Path(results, "cost", f"{row}.json") for row in rows]
     there = [json.loads(path.read_text()) for path in paths if path.exists()]
     if not there:
-        raise UserError(f"{runs}: no row has been measured yet; run: make everything")
+        raise UserError(f"{results}: no row has been measured yet; run: make everything")
     return {name: one for row in there for name, one in row.items()}
 
 

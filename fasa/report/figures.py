@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from fasa.data.lvis import image_path
+from fasa.notebook import FREQUENCY_COLOURS as COLOUR
 
 FREQUENCY = dict(r="rare", c="common", f="frequent")
 METRICS = dict(APr="rare", APc="common", APf="frequent")
@@ -53,13 +54,13 @@ def instance_counts(counts: np.ndarray, frequency: list[str]) -> Figure:
     """Training instances of each class, (K,), most frequent first, coloured by frequency group."""
     figure, axes = plt.subplots()
     order = np.argsort(-counts, kind="stable")
-    for group, (key, name) in enumerate(FREQUENCY.items()):
+    for key, name in FREQUENCY.items():
         mine = np.array([frequency[k] == key for k in order])
         axes.bar(
             np.flatnonzero(mine),
             counts[order][mine],
             width=1,
-            color=f"C{group}",
+            color=COLOUR[key],
             label=f"{name} ({mine.sum()})",
         )
     axes.set(yscale="log", xlabel="class, by frequency", ylabel="instances in train", xlim=(-1, len(counts)))
@@ -106,13 +107,12 @@ def rows_by_frequency(runs: dict[str, dict[int, dict[str, float]]], kind: str = 
         return nothing_ran()
     shared = set.intersection(*(set(seeds) for seeds in runs.values()))
     figure, panels = plt.subplots(1, 3, sharey=True, figsize=(9, 1.4 + 0.32 * len(runs)))
-    for group, (axes, (metric, name)) in enumerate(zip(panels, METRICS.items(), strict=True)):
+    for axes, (metric, name) in zip(panels, METRICS.items(), strict=True):
+        colour = COLOUR[metric[-1]]
         for y, seeds in enumerate(runs.values()):
             for seed, metrics in seeds.items():
-                face = f"C{group}" if seed in shared else "none"
-                axes.plot(
-                    metrics.get(f"{kind}_{metric}", np.nan), y, "o", color=f"C{group}", mfc=face, alpha=0.7
-                )
+                face = colour if seed in shared else "none"
+                axes.plot(metrics.get(f"{kind}_{metric}", np.nan), y, "o", color=colour, mfc=face, alpha=0.7)
         first = next(iter(runs.values()))
         values = [first[seed].get(f"{kind}_{metric}", np.nan) for seed in shared]
         axes.axvline(np.mean(values) if values else np.nan, color="0.4", linestyle="--", linewidth=1)
@@ -122,22 +122,132 @@ def rows_by_frequency(runs: dict[str, dict[int, dict[str, float]]], kind: str = 
     return figure
 
 
+def gain_by_class(gains: dict[str, np.ndarray], images: np.ndarray, frequency: list[str]) -> Figure:
+    """What each class gains against how often it was learnt: a dot for a class, a bar for its group's mean.
+
+    A few classes with few objects gain or lose far more than the rest; beyond three times what two thirds of
+    all dots stay within they are arrows at the edge, and do not squeeze the others.
+
+    Args:
+        gains: for each pair of rows, by its title, the AP of each class above the other row's, mean over
+            seeds, (K,) in points; NaN for a class without objects.
+        images: of train that hold each class, (K,).
+        frequency: group of each class, K.
+    """
+    if not gains:
+        return nothing_ran()
+    across = min(len(gains), 3)
+    lines = -(-len(gains) // across)
+    size = (max(4.2 * across, 7), 0.8 + 3.4 * lines)
+    figure, panels = plt.subplots(lines, across, sharex=True, sharey=True, figsize=size, squeeze=False)
+    sizes = np.abs(np.concatenate(list(gains.values())))
+    edge = max(3 * np.percentile(sizes[~np.isnan(sizes)], 68, method="lower"), 1)
+    images = np.maximum(np.asarray(images), 1)
+    for axes, (title, gain) in zip(panels.flat, gains.items(), strict=False):
+        axes.axhline(0, color="0.3", linewidth=1)
+        for letter, name in FREQUENCY.items():
+            mine = np.array([f == letter for f in frequency]) & ~np.isnan(gain)
+            if not mine.any():
+                continue
+            x, y, colour = images[mine], gain[mine], COLOUR[letter]
+            inside = np.abs(y) <= edge
+            axes.plot(x[inside], y[inside], "o", markersize=5, alpha=0.6, color=colour, label=name)
+            for marker, beyond in (("^", y > edge), ("v", y < -edge)):
+                at = np.full(beyond.sum(), edge if marker == "^" else -edge)
+                (arrows,) = axes.plot(x[beyond], at, marker, markersize=8, color=colour, clip_on=False)
+                arrows.set_in_layout(False)
+            axes.plot([x.min(), x.max()], [y.mean()] * 2, color=colour, linewidth=3, solid_capstyle="round")
+        axes.set(title=title, xscale="log", ylim=(-1.05 * edge, 1.05 * edge))
+        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    for axes in panels[:, 0]:
+        axes.set_ylabel("AP gained [points]")
+    for axes in panels.flat[max(len(gains) - across, 0) : len(gains)]:
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("images of train that hold the class")
+    for axes in panels.flat[len(gains) :]:
+        axes.axis("off")
+    handles = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, title="a class that is", ncols=3, loc="outside upper center")
+    return figure
+
+
 def margin_sensitivity(margins: dict[float, dict[int, dict[str, float]]]) -> Figure:
     """AP over the angular margin (appendix F, Liu et al.): lines are means over seeds, dots the seeds.
 
     Args:
         margins: the metrics of each seed at each margin.
     """
+    margins = {margin: seeds for margin, seeds in margins.items() if seeds}
+    if not margins:
+        return nothing_ran()
     figure, axes = plt.subplots()
-    for i, (metric, label) in enumerate({"AP": "all", **METRICS}.items()):
+    for metric, label in {"AP": "all", **METRICS}.items():
+        colour = COLOUR.get(metric[-1], "0.3")
         values = [
             [seed.get(f"segm_{metric}", np.nan) for seed in seeds.values()] for seeds in margins.values()
         ]
-        axes.plot(list(margins), [np.mean(seeds) for seeds in values], color=f"C{i}", label=label)
+        axes.plot(list(margins), [np.mean(seeds) for seeds in values], color=colour, label=label)
         for margin, seeds in zip(margins, values, strict=True):
-            axes.plot([margin] * len(seeds), seeds, "o", markersize=4, color=f"C{i}")
+            axes.plot([margin] * len(seeds), seeds, "o", markersize=4, color=colour)
     axes.set(xlabel="angular margin $m_a$ [rad]", ylabel="mask AP on val [%]", ylim=(0, None))
     axes.legend(title="classes")
+    return figure
+
+
+def regimes(found: dict[str, dict[str, dict[int, dict[str, float]]]], ratios: dict[str, float]) -> Figure:
+    """Mask APr / APf, and both by themselves, of a study's candidates: means over seeds.
+
+    Args:
+        found: metrics by candidate, row and seed.
+        ratios: the rows, and the ratio of each on LVIS.
+    """
+    figure, panels = plt.subplots(1, 2, sharey=True, figsize=(9, 1.6 + 0.4 * len(found)))
+    for i, (row, wanted) in enumerate(ratios.items()):
+        rare, frequent = (
+            np.array(
+                [
+                    np.mean([seed.get(f"segm_{group}", np.nan) for seed in rows[row].values()])
+                    for rows in found.values()
+                ]
+            )
+            for group in ("APr", "APf")
+        )
+        y = np.arange(len(found)) + 0.16 * (i - (len(ratios) - 1) / 2)
+        panels[0].plot(rare / np.maximum(frequent, 1e-9), y, "o", color=f"C{i}", label=row)
+        panels[0].axvline(wanted, color=f"C{i}", linestyle="--", linewidth=1)
+        panels[1].plot(rare, y, "o", color=f"C{i}")
+        panels[1].plot(frequent, y, "o", color=f"C{i}", mfc="none")
+    panels[0].set(xlabel="mask APr / APf (dashed: LVIS)", xlim=(0, None))
+    panels[1].set(xlabel="mask AP [%]: rare filled, frequent open", xlim=(0, None))
+    panels[0].set_yticks(range(len(found)), found)
+    panels[0].set_ylim(len(found) - 0.5, -0.5)
+    panels[0].legend()
+    return figure
+
+
+def scale_curve(found: dict[str, dict[str, dict[int, dict[str, float]]]], scales: dict[str, float]) -> Figure:
+    """Mask AP and APr over `prob_scale`, a panel for each row: lines are means over seeds, dots the seeds.
+
+    Args:
+        found: metrics by candidate, row and seed.
+        scales: the `prob_scale` of each candidate.
+    """
+    rows = list(next(iter(found.values())))
+    names = sorted(found, key=scales.get)
+    figure, panels = plt.subplots(1, len(rows), sharey=True, figsize=(4.5 * len(rows), 4.2), squeeze=False)
+    for axes, row in zip(panels.flat, rows, strict=True):
+        for i, (metric, label) in enumerate(dict(AP="all", APr="rare").items()):
+            values = [
+                [seed.get(f"segm_{metric}", np.nan) for seed in found[name][row].values()] for name in names
+            ]
+            axes.plot([scales[name] for name in names], np.mean(values, axis=1), color=f"C{i}", label=label)
+            for name, seeds in zip(names, values, strict=True):
+                axes.plot([scales[name]] * len(seeds), seeds, "o", markersize=4, color=f"C{i}")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks([scales[name] for name in names], [f"{scales[name]:g}" for name in names])
+        axes.set(title=row, xlabel="prob_scale")
+    panels[0, 0].set_ylabel("mask AP [%]")
+    panels[0, 0].legend(title="classes")
     return figure
 
 
@@ -145,11 +255,13 @@ def partner_shares(shares: dict[int, tuple[float, float]]) -> Figure:
     """How often a tail class meets a confusing class in its batch (appendix F, Chu et al.).
 
     Args:
-        shares: for each batch size, those of `remarks.partner_shares`.
+        shares: as from `remarks.partners`.
     """
+    if not shares:
+        return nothing_ran()
     figure, axes = plt.subplots()
     for i, label in enumerate(("at least one", "all three")):
-        axes.plot(list(shares), [100 * both[i] for both in shares.values()], "o-", color=f"C{i}", label=label)
+        axes.plot(list(shares), [both[i] for both in shares.values()], "o-", color=f"C{i}", label=label)
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(shares), shares)
     axes.set(xlabel="images in a batch", ylabel="tail classes of a batch [%]", ylim=(0, 100))
@@ -228,12 +340,12 @@ def adaptation(histories: list[list[dict]], frequency: list[str]) -> Figure:
     }
     for axes, (key, label) in zip(panels, keys.items(), strict=True):
         values = np.array([[record[key] for record in history] for history in histories], dtype=float)
-        for group, (letter, name) in enumerate(FREQUENCY.items()):
+        for letter, name in FREQUENCY.items():
             mine = values[..., [f == letter for f in frequency]]
             curves = np.nanmean(mine, axis=-1)  # (seeds, T)
-            axes.plot(iterations, curves.mean(axis=0), "o-", markersize=4, color=f"C{group}", label=name)
+            axes.plot(iterations, curves.mean(axis=0), "o-", markersize=4, color=COLOUR[letter], label=name)
             axes.fill_between(
-                iterations, curves.min(axis=0), curves.max(axis=0), color=f"C{group}", alpha=0.2
+                iterations, curves.min(axis=0), curves.max(axis=0), color=COLOUR[letter], alpha=0.2
             )
         axes.set(xlabel="iteration after the warm-up", ylabel=label)
     panels[0].set_yscale("log")

@@ -6,27 +6,38 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from fasa.errors import UserError
+from fasa.record import Record
+
+Records = dict[str, dict[int, Record]]  # by row and seed
 
 
-def evaluated(
-    runs: str | Path, rows: Sequence[str], seeds: Sequence[int]
-) -> dict[str, dict[int, dict[str, float]]]:
-    """The metrics, AP in percent, of each row's evaluated seeds; rows of which none has been are left out.
+def read_records(results: str | Path, rows: Sequence[str], seeds: Sequence[int]) -> Records:
+    """What is kept of each row's evaluated seeds; rows of which none has been are left out.
 
     Args:
-        runs: the folder of a profile's runs.
+        results: the folder of a profile's results.
 
     Raises:
         UserError: there are none at all.
     """
     found = {}
     for row in rows:
-        paths = {seed: Path(runs, "evaluate", f"{row}-{seed}", "metrics.json") for seed in seeds}
-        if there := {seed: json.loads(path.read_text()) for seed, path in paths.items() if path.exists()}:
+        paths = {seed: Path(results, "runs", f"{row}-{seed}.npz") for seed in seeds}
+        if there := {seed: Record.load(path) for seed, path in paths.items() if path.exists()}:
             found[row] = there
     if not found:
-        raise UserError(f"{runs}: no row has been evaluated yet; run: make repro")
+        raise UserError(f"{results}: no row has been evaluated yet; run: make repro")
     return found
+
+
+def metrics(records: Records) -> dict[str, dict[int, dict[str, float]]]:
+    """The metrics of each row and seed, AP in percent."""
+    return {row: {seed: one.metrics for seed, one in seeds.items()} for row, seeds in records.items()}
+
+
+def read_census(results: str | Path) -> dict:
+    """What the profile's data set holds, see `fasa.data.census`."""
+    return json.loads(Path(results, "data.json").read_text())
 
 
 def gains(
@@ -38,7 +49,7 @@ def gains(
     difference.
 
     Args:
-        found: as from `evaluated`.
+        found: as from `metrics`.
         against: each row's other row; pairs without a common seed are left out.
     """
     result = {}
@@ -51,14 +62,16 @@ def gains(
 
 
 def summarise(found: dict[str, dict[int, dict[str, float]]]) -> dict[str, dict[str, dict]]:
-    """``{row: {metric: {"mean", "std", "n"}}}`` over seeds; std is the sample's, None for one seed."""
+    """``{row: {metric: {"mean", "std", "n", "each"}}}`` over seeds; std is the sample's, None for one."""
     return {row: spread(list(seeds.values())) for row, seeds in found.items()}
 
 
 def spread(runs: list[dict[str, float]]) -> dict[str, dict]:
-    """Mean, sample standard deviation and number of each metric over runs."""
+    """Mean, sample standard deviation and number of each metric over runs, and the value of each."""
     columns = {name: [run[name] for run in runs] for name in runs[0]}
     return {
-        name: dict(mean=mean(values), std=stdev(values) if len(values) > 1 else None, n=len(values))
+        name: dict(
+            mean=mean(values), std=stdev(values) if len(values) > 1 else None, n=len(values), each=values
+        )
         for name, values in columns.items()
     }

@@ -1,6 +1,5 @@
 """The appendix's tables in Markdown: ours with its spread, the paper's beside it."""
 
-from math import isnan
 from pathlib import Path
 
 import yaml
@@ -45,7 +44,7 @@ def appendix(name: str, summary: dict, columns: list[str] | None = None, gains: 
 
     Args:
         name: its key in appendix.yaml.
-        summary: as from `summary.summarise`; rows that it lacks are left out.
+        summary: as from `summary.summarise`; rows that it lacks have not run, which is said.
         columns: metrics to show instead of the table's own; the paper's numbers are then left out.
         gains: as from `summary.gains` over the table's `against`, shown for its first two columns.
     """
@@ -54,17 +53,19 @@ def appendix(name: str, summary: dict, columns: list[str] | None = None, gains: 
     columns = columns or table["columns"]
     body = []
     for row in table["rows"]:
-        if row in summary:
-            n = next(iter(summary[row].values()))["n"]
-            cells = [cell(summary[row].get(column)) for column in columns]
-            if row in paper:
-                pairs = zip(cells, paper[row], strict=True)
-                cells = [ours if theirs is None else f"{ours} ({theirs})" for ours, theirs in pairs]
-            body.append([f"`{row}`", *cells, str(n)])
-            if gains is not None:
-                mine = [gains.get(row, {}).get(column) for column in columns[:2]]
-                body[-1] += ["-" if gain is None else f"{gain:+.1f}" for gain in mine]
-                body[-1].append(f"`{table['against'][row]}`" if row in gains else "-")
+        mine = summary.get(row, {})
+        n = next(iter(mine.values()))["n"] if mine else 0
+        cells = [cell(mine.get(column)) for column in columns]
+        if not mine:
+            cells[0] = "not run"
+        if row in paper:
+            pairs = zip(cells, paper[row], strict=True)
+            cells = [ours if theirs is None else f"{ours} ({theirs})" for ours, theirs in pairs]
+        body.append([f"`{row}`", *cells, str(n)])
+        if gains is not None:
+            gained = [gains.get(row, {}).get(column) for column in columns[:2]]
+            body[-1] += ["-" if gain is None else f"{gain:+.1f}" for gain in gained]
+            body[-1].append(f"`{table['against'][row]}`" if row in gains else "-")
     header = ["row", *map(column_name, columns), "n"]
     if gains is not None:
         header += [*(f"gain in {column_name(column)}" for column in columns[:2]), "over"]
@@ -76,12 +77,12 @@ def section(name: str, summary: dict, found: dict | None = None) -> str:
 
     Args:
         summary: as `appendix`'s.
-        found: as from `summary.evaluated`, of a table that says what each of its rows gains against another.
+        found: as from `summary.metrics`, of a table that says what each of its rows gains against another.
     """
     table = definition(name)
     gained = gains(found, table["against"]) if found is not None else None
     note = "Mean ± standard deviation over n seeds"
-    if table["paper"].keys() & summary.keys():
+    if table["paper"]:
         note += f"; in brackets the paper's on {table.get('paper_set', 'LVIS v1')}"
     if gained is not None:
         note += ". A gain is the mean over the seeds that both rows have"
@@ -89,21 +90,14 @@ def section(name: str, summary: dict, found: dict | None = None) -> str:
     return f"## {table['title']}\n\n{note}\n\n{appendix(name, summary, gains=gained)}\n"
 
 
-def differences(intervals: dict[str, dict[str, tuple]]) -> str:
+def differences(intervals: dict[str, tuple]) -> str:
     """A paired bootstrap as a table.
 
     Args:
-        intervals: ``{"segm": {"APr": (difference, low, high, share_not_better), ...}, ...}`` in points.
+        intervals: ``{"segm_APr": (difference, low, high, share_not_better), ...}`` in points.
     """
     body = [
-        [
-            column_name(f"{kind}_{metric}"),
-            f"{difference:+.1f}",
-            f"[{low:+.1f}, {high:+.1f}]",
-            f"{100 * share:.0f}%",
-        ]
-        for kind, metrics in intervals.items()
-        for metric, (difference, low, high, share) in metrics.items()
-        if not isnan(difference)
+        [column_name(name), f"{difference:+.1f}", f"[{low:+.1f}, {high:+.1f}]", f"{100 * share:.0f}%"]
+        for name, (difference, low, high, share) in intervals.items()
     ]
     return markdown(["metric", "difference", "95% interval", "resamples without gain"], body)

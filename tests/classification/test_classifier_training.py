@@ -112,7 +112,9 @@ def passes(tiny, signal, values, level="group"):
     records = []
     for one in values:
         one = torch.tensor(one, dtype=torch.float64)
-        records.append(adapt(learner, ClassScores(torch.ones(4), one, one), signal, len(records) + 1))
+        records.append(
+            adapt(learner, ClassScores(torch.ones(4), one, one, one > 0), signal, len(records) + 1)
+        )
     return records
 
 

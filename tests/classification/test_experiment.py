@@ -1,5 +1,7 @@
 import json
+from base64 import b64decode
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -36,6 +38,9 @@ def test_a_record_is_plain_data_of_what_the_run_did(data, tmp_path):
     assert record["counts"][0] == 20 and record["counts"][-1] == 2 and record["names"] == list("0123456789")
     metrics = record["metrics"]
     assert metrics["accuracy"] == pytest.approx(sum(record["per_class"]) / 10)  # the test split is balanced
+    bits = np.unpackbits(np.frombuffer(b64decode(record["right"]), np.uint8), count=record["tested"])
+    assert record["tested"] == 100 and bits.mean() * 100 == pytest.approx(metrics["accuracy"])
+    assert bits.reshape(10, 10).mean(axis=1) * 100 == pytest.approx(record["per_class"])  # by class
     assert metrics["fasa_adaptations"] == len(record["passes"]) == 3
     assert metrics["virtual_per_iteration"] > 0 and not record["leaky"]
     assert all(0 <= value <= 1 for value in record["passes"][0]["class_accuracy"])

@@ -6,7 +6,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasa.errors import UserError
-from fasa.evaluation import FIXED, OLD, POOL, bootstrap, evaluate, match, paired_bootstrap
+from fasa.evaluation import (
+    FIXED,
+    OLD,
+    POOL,
+    bootstrap,
+    draws,
+    evaluate,
+    fingerprint,
+    interval,
+    match,
+    paired_bootstrap,
+    replicates,
+    tide,
+    tide_replicates,
+)
 from fasa.evaluation.bootstrap import weighted_precision
 
 pytestmark = pytest.mark.usefixtures("path")
@@ -70,8 +84,8 @@ def test_known_differences(make_federated):
     gt, detections = make_federated(2, n_images=8)
     gt["annotations"] = [a for a in gt["annotations"] if a["area"] > 0]
     same = match(gt, detections)
-    for interval in paired_bootstrap([same, same], [same], n_resamples=50).values():
-        assert interval == pytest.approx((0, 0, 0, 1), abs=1e-12)
+    for nothing in paired_bootstrap([same, same], [same], n_resamples=50).values():
+        assert nothing == pytest.approx((0, 0, 0, 1), abs=1e-12)
 
     nothing, everything = match(gt, []), match(gt, perfect(gt))
     assert paired_bootstrap([nothing], [everything], n_resamples=50)["AP"] == pytest.approx(
@@ -121,3 +135,40 @@ def test_the_spread_of_a_run_equals_the_slow_twin(make_federated, protocol):
         column = column[~np.isnan(column)]
         low, high = np.percentile(column, [2.5, 97.5]) - column.mean() + value
         assert result[metric] == pytest.approx((value, low, high), abs=1e-8), metric
+
+
+def test_what_is_kept_of_each_run_gives_the_paired_bootstrap(make_federated):
+    gt, detections = make_federated(3, n_images=12, n_classes=6, tied_scores=False)
+    gt["categories"] = [c | {"frequency": f} for c, f in zip(gt["categories"], "rrccff", strict=True)]
+    runs = [match(gt, detections[i:]) for i in (0, 5, 9)]
+    kept = [replicates(run, n_resamples=150, seed=2) for run in runs]
+    expected = paired_bootstrap(runs[:1], runs[1:], n_resamples=150, seed=2)
+    for name, there in expected.items():
+        resampled = np.mean([one[name] for one in kept[1:]], axis=0) - kept[0][name]
+        assert interval(there.difference, np.round(resampled, 9)) == pytest.approx(there, abs=1e-9), name
+
+
+def test_a_fingerprint_tells_images_and_draws_apart(make_federated):
+    gt, detections = make_federated(3)
+    other = gt | dict(annotations=gt["annotations"][5:])
+    run = match(gt, detections)
+    numbers = {
+        fingerprint(run, 10),
+        fingerprint(match(other, []), 10),
+        fingerprint(run, 10, 1),
+        fingerprint(run, 11),
+    }
+    assert len(numbers) == 4 and fingerprint(match(gt, []), 10) in numbers
+
+
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 6))
+def test_costs_of_errors_are_those_of_copied_images(make_federated, iou_type, seed, n):
+    gt, detections = make_federated(seed, n_images=n, tied_scores=False)
+    weights = np.concatenate([np.ones((1, n), int), draws(n, 3, seed % 1000)])
+    found = tide_replicates(gt, detections, weights, iou_type)
+    for b, mine in enumerate(weights):
+        expected = tide(*resample(gt, detections, mine), iou_type).main
+        told = {name: values[b] for name, values in found.items()}
+        assert told == pytest.approx(expected, abs=1e-9, nan_ok=True)

@@ -6,6 +6,8 @@ import pytest
 from matplotlib import pyplot as plt
 
 from fasa.data.lvis import read_annotations
+from fasa.notebook import COLOURS
+from fasa.notebook import FREQUENCY_COLOURS as COLOUR
 from fasa.report import figures
 
 
@@ -100,12 +102,40 @@ def test_margins_are_lines_over_their_values():
 
 
 def test_partners_are_shown_in_percent():
-    figure = figures.partner_shares({1: (0.25, 0.0), 8: (0.5, 0.125)})
+    figure = figures.partner_shares({1: (25, 0), 8: (50, 12.5)})
     some, every = figure.axes[0].lines
     assert list(some.get_ydata()) == [25, 50] and list(every.get_ydata()) == [0, 12.5]
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["1", "8"]
 
 
-@pytest.mark.parametrize("figure", [figures.ap_by_frequency, figures.rows_by_frequency, figures.tide_errors])
+NOTHING = [
+    figures.ap_by_frequency,
+    figures.rows_by_frequency,
+    figures.tide_errors,
+    figures.margin_sensitivity,
+    figures.partner_shares,
+    lambda nothing: figures.gain_by_class(nothing, [], []),
+]
+
+
+@pytest.mark.parametrize("figure", NOTHING)
 def test_rows_that_have_not_run_are_said_so(figure):
     assert [text.get_text() for text in figure({}).axes[0].texts] == ["none of these rows has run"]
+
+
+def test_gains_by_class_are_dots_by_group_and_outliers_arrows():
+    gain = np.array([1.0, 3.0, -2.0, 0.5, np.nan, 90.0])
+    figure = figures.gain_by_class({"row over base": gain}, [3, 5, 50, 200, 400, 9], list("rrcffr"))
+    (axes,) = figure.axes
+    zero, rare, up, down, mean, *_ = axes.lines
+    assert list(rare.get_xdata()) == [3, 5] and list(rare.get_ydata()) == [1, 3]
+    top = axes.get_ylim()[1]
+    assert list(up.get_xdata()) == [9] and 3 < up.get_ydata()[0] <= top < 90 and not len(down.get_xdata())
+    assert mean.get_ydata()[0] == pytest.approx(94 / 3)  # of all, outliers too
+    colours = {line.get_label(): line.get_color() for line in axes.lines if line.get_marker() == "o"}
+    assert colours == {name: COLOUR[group] for group, name in figures.FREQUENCY.items()}
+    assert axes.get_title() == "row over base"
+
+
+def test_no_row_has_a_colour_of_a_frequency_group():
+    assert not set(COLOUR.values()) & set(COLOURS)

@@ -1,25 +1,4 @@
-import numpy as np
-import pytest
-
 from fasa.report import remarks
-
-
-def test_partners_by_hand():
-    # class 0 is the tail; 1 and 2 confuse it; one image holds 0 and 1, one 2, one 3
-    images, tail = [[0, 1], [2], [3]], np.array([True, False, False, False])
-    confusing = np.zeros((4, 4), dtype=bool)
-    confusing[0, [1, 2]] = True
-    assert remarks.partner_shares(images, tail, confusing, batch=3, batches=5) == (1.0, 1.0)
-    some, every = remarks.partner_shares(images, tail, confusing, batch=1, batches=50)
-    assert (some, every) == (1.0, 0.0)  # whenever the tail is there, class 1 is too
-    some, every = remarks.partner_shares(images, tail, confusing, batch=2, batches=2000)
-    assert some == 1.0 and every == pytest.approx(0.5, abs=0.06)
-
-
-def test_without_a_tail_class_there_is_no_share():
-    nothing = np.zeros((2, 2), dtype=bool)
-    shares = remarks.partner_shares([[0], [1]], np.array([False, False]), nothing, batch=1, batches=3)
-    assert all(np.isnan(shares))
 
 
 def test_margins_are_sorted_and_only_those():
@@ -30,18 +9,41 @@ def test_margins_are_sorted_and_only_those():
     }
     found = {name: {0: dict(segm_AP=float(len(name)))} for name in rows}
     margins = remarks.margins(rows, found)
+    assert list(remarks.margins(rows, {})) == [0.0, 0.1] and remarks.margins(rows, {})[0.1] == {}
     assert list(margins) == [0.0, 0.1] and margins[0.0] == found["mask_rcnn_angular_m00"]
 
 
 def test_section_holds_what_was_measured():
-    margins = {0.0: {0: dict(segm_AP=10.0), 1: dict(segm_AP=20.0)}, 0.5: {0: dict(segm_AP=1.0)}}
+    margins = {0.0: {0: dict(segm_AP=10.0), 1: dict(segm_AP=20.0)}, 0.2: {}, 0.5: {0: dict(segm_AP=1.0)}}
     measured = {
         "mask_rcnn": dict(seconds=0.4),
         "mask_rcnn_smote": dict(seconds=9.0),
         "mask_rcnn_transfer, features frozen": dict(seconds=0.5),
     }
-    repeats = {0.07: (dict(r=4.125, c=2.0, f=1.0), dict(r=5.0, c=2.0, f=1.0))}
-    text = remarks.section(margins, {8: (0.25, 0.125)}, repeats, measured)
+    repeats = {0.07: [dict(r=4.125, c=2.0, f=None), dict(r=5.0, c=2.0, f=1.0)]}
+    text = remarks.section(margins, {8: (25, 12.5)}, repeats, measured)
     assert "| 0.07 " in text and "4.12" in text and "| 5.00 " in text
-    assert "| 0   | 15.0" in text and "| 8 " in text and "| 25 " in text and "+25%" in text
+    assert "| 0.2 | not run | - " in text
+    assert "| 0   | 15.0" in text and "| 8 " in text and "| 25 " in text and "| +25 " in text
     assert "smote" not in text and "nan" not in text and "| - " in text  # APr was not measured
+
+
+def test_what_has_not_run_is_a_dash():
+    frozen = {"mask_rcnn_transfer, features frozen": dict(seconds=0.5)}
+    line = remarks.section({}, {}, {}, frozen).partition("frozen")[2].splitlines()[0]
+    assert [cell.strip() for cell in line.split("|")[1:3]] == ["0.500", "-"]
+
+
+def test_repeat_factors_are_those_of_the_data_and_of_the_rows():
+    census = dict(repeats={"0.001": [dict(r=1.5, c=1.0, f=None), dict(r=2.0, c=1.0, f=None)]})
+    jobs = dict(plain=dict(traits={}), rfs=dict(traits=dict(rfs=dict(threshold=0.07))))
+    found = dict(plain={0: {}}, rfs={0: dict(rfs_r=4.5, rfs_up_r=5.0, rfs_c=2.0, rfs_up_c=2.0)})
+    told = remarks.repeats(census, jobs, found)
+    assert list(told) == [0.001, 0.07] and told[0.001] == census["repeats"]["0.001"]
+    assert told[0.07] == [dict(r=4.5, c=2.0, f=None), dict(r=5.0, c=2.0, f=None)]
+
+
+def test_partners_are_means_over_seeds():
+    seeds = {s: dict(cam_some_8=10.0 * s, cam_every_8=5.0, cam_some_2=1.0, cam_every_2=0.0) for s in (1, 2)}
+    assert remarks.partners(dict(mask_rcnn_cam=seeds)) == {2: (1.0, 0.0), 8: (15.0, 5.0)}
+    assert remarks.partners({}) == {}

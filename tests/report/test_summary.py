@@ -1,22 +1,20 @@
-import json
-
+import numpy as np
 import pytest
 
 from fasa.errors import UserError
-from fasa.report.summary import evaluated, gains, summarise
+from fasa.record import Record
+from fasa.report.summary import gains, metrics, read_records, summarise
 
 
-def write(runs, row, seed, **metrics):
-    folder = runs / "evaluate" / f"{row}-{seed}"
-    folder.mkdir(parents=True)
-    (folder / "metrics.json").write_text(json.dumps(metrics))
+def write(results, row, seed, **values):
+    Record(values, 0, {}, {}, np.zeros(0)).save(results / "runs" / f"{row}-{seed}.npz")
 
 
 def test_mean_and_sample_deviation_by_hand():
     runs = dict(a={s: dict(segm_AP=x) for s, x in enumerate((1.0, 2.0, 6.0))}, b={1: dict(segm_AP=5.0)})
     assert summarise(runs) == {
-        "a": {"segm_AP": dict(mean=3.0, std=7**0.5, n=3)},
-        "b": {"segm_AP": dict(mean=5.0, std=None, n=1)},
+        "a": {"segm_AP": dict(mean=3.0, std=7**0.5, n=3, each=[1.0, 2.0, 6.0])},
+        "b": {"segm_AP": dict(mean=5.0, std=None, n=1, each=[5.0])},
     }
 
 
@@ -24,10 +22,11 @@ def test_rows_that_were_evaluated_are_found(tmp_path):
     for seed in (0, 2):
         write(tmp_path, "a", seed, segm_AP=float(seed))
     write(tmp_path, "c", 0, segm_AP=5.0)
-    assert evaluated(tmp_path, ["a", "b"], [0, 1, 2]) == {"a": {0: dict(segm_AP=0.0), 2: dict(segm_AP=2.0)}}
-    assert evaluated(tmp_path, ["a", "c"], [0])["c"] == {0: dict(segm_AP=5.0)}
+    found = metrics(read_records(tmp_path, ["a", "b"], [0, 1, 2]))
+    assert found == {"a": {0: dict(segm_AP=0.0), 2: dict(segm_AP=2.0)}}
+    assert metrics(read_records(tmp_path, ["a", "c"], [0]))["c"] == {0: dict(segm_AP=5.0)}
     with pytest.raises(UserError, match="no row has been evaluated yet; run: make repro"):
-        evaluated(tmp_path, ["b"], [0])
+        read_records(tmp_path, ["b"], [0])
 
 
 def test_gains_are_over_the_seeds_that_both_rows_have():

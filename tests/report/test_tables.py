@@ -31,8 +31,10 @@ def test_main_table_holds_ours_and_the_papers():
     assert len({len(line) for line in (header, rule, plain, fasa)}) == 1  # aligned
 
 
-def test_rows_that_were_not_run_are_left_out():
-    assert "mask_rcnn_fasa" not in tables.appendix("main", {"mask_rcnn": SUMMARY["mask_rcnn"]})
+def test_rows_that_were_not_run_say_so():
+    row = tables.appendix("main", {"mask_rcnn": SUMMARY["mask_rcnn"]}).splitlines()[-1]
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    assert cells == ["`mask_rcnn_fasa`", "not run (22.6)", "- (10.2)", "- (21.6)", "- (29.2)", "0"]
 
 
 def test_other_columns_have_no_number_of_the_paper():
@@ -40,7 +42,7 @@ def test_other_columns_have_no_number_of_the_paper():
 
 
 def test_differences_by_hand():
-    text = tables.differences({"bbox": {"APr": (1.25, -0.5, 3.0, 0.08)}})
+    text = tables.differences({"bbox_APr": (1.25, -0.5, 3.0, 0.08)})
     assert "| box APr | +1.2       | [-0.5, +3.0] | 8% " in text
 
 
@@ -66,10 +68,11 @@ def test_paper_numbers_are_those_of_table_1():
 
 def test_a_section_has_title_table_and_says_what_is_in_brackets():
     summary = {"mask_rcnn": {f"segm_pool_{m}": value(5.0) for m in ("AP", "APr", "APc", "APf")}}
-    title, _, note, _, header, _, row = tables.section("table6_pool", summary).splitlines()
-    assert title.startswith("## Table 6: AP_Pool") and "brackets" not in note
+    title, _, note, _, header, _, row, *others = tables.section("table6_pool", summary).splitlines()
+    assert title.startswith("## Table 6: AP_Pool") and "brackets" in note
+    assert all("not run" in other for other in others) and len(others) == 5
     assert "mask pool APr" in header and "5.0 ± 0.2" in row
-    assert "in brackets the paper's" in tables.section("main", SUMMARY)
+    assert "brackets" not in tables.section("augmentations", SUMMARY)
 
 
 def test_gains_stand_beside_the_rows_that_are_compared():
@@ -78,7 +81,8 @@ def test_gains_stand_beside_the_rows_that_are_compared():
         "mask_rcnn_rfs_fasa": {0: dict(segm_AP=10.5, segm_APr=8.0, segm_APc=1.0, segm_APf=1.0)},
     }
     text = tables.section("table2", summarise(found), found)
-    header, _, base, row = text.splitlines()[-4:]
+    header, _, base, missing, row = text.splitlines()[-5:]
+    assert "not run (23.2)" in missing
     assert "gain in mask AP " in header and "gain in mask APr" in header and "both rows have" in text
     assert [cell.strip() for cell in base.split("|")[-4:-1]] == ["-", "-", "-"]
     assert [cell.strip() for cell in row.split("|")[-4:-1]] == ["+0.5", "-2.0", "`mask_rcnn_rfs`"]

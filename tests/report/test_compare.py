@@ -1,0 +1,35 @@
+"""Two rows from what is kept of their runs, against the bootstrap of the runs themselves."""
+
+import numpy as np
+import pytest
+
+from fasa.errors import UserError
+from fasa.record import Record
+from fasa.report.compare import class_gains, compare
+
+
+def record(replicates, images=1, **metrics):
+    return Record(metrics, images, dict(zip(metrics, replicates, strict=True)), {}, np.zeros(0))
+
+
+def test_differences_by_hand():
+    a = [record([[1.0, 2.0, 3.0, np.nan]], AP=2.0), record([[3.0, 2.0, 1.0, 5.0]], AP=4.0)]
+    b = [record([[2.0, 2.0, 4.0, 9.0]], AP=5.0)]
+    found = compare(a, b, ["AP", "APr"])
+    assert list(found) == ["AP"]
+    resampled = [0.0, 0.0, 2.0]  # of the last resample one run has nothing
+    assert found["AP"] == pytest.approx((2.0, *np.percentile(resampled, [2.5, 97.5]), 2 / 3))
+
+
+def test_other_images_are_refused():
+    with pytest.raises(UserError, match="different images"):
+        compare([record([[1.0]], AP=1.0)], [record([[1.0]], images=2, AP=1.0)], ["AP"])
+
+
+def test_gains_by_class_are_means_over_shared_seeds():
+    def run(*ap):
+        return Record({}, 0, {}, dict(segm=np.array(ap)), np.zeros(0))
+
+    records = dict(base={0: run(1.0, np.nan), 1: run(2.0, 3.0)}, row={1: run(5.0, 1.0), 2: run(9.0, 9.0)})
+    (title, gain), *others = class_gains(records, dict(row="base", other="base")).items()
+    assert title == "row\nover base" and gain.tolist() == [3.0, -2.0] and not others

@@ -18,13 +18,14 @@ ME = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") fo
 def said(tmp_path_factory):
     """What each block of the page said, and the folder of the clone, where all of them have run."""
     parent = tmp_path_factory.mktemp("explore")
-    profiles = yaml.load((ROOT / "params.yaml").read_text())
+    params = yaml.load((ROOT / "params.yaml").read_text())
     folder = cloned(
         parent / "fasa",
-        embedded=profiles["tiny"],  # the page's commands name the embedded scale
+        embedded=params["tiny"],  # the page's commands name the embedded scale
         run=dict(rows=ROWS, seeds=[0]),
         repro=list(ROWS),
         classify=dict(sets=["tiny_digits"], rows=["ce"], seeds=[0]),
+        tuning={name: study | dict(seeds=[0]) for name, study in params["tuning"].items()},
     )
     shutil.rmtree(folder / "results")  # of the real embedded scale
     (folder / ".venv").symlink_to(sys.prefix)

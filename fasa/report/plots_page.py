@@ -22,6 +22,10 @@ body > div > div { max-width: calc(100% - 12px); box-sizing: border-box }
 img { height: auto; max-width: 100% }
 </style>
 <script>{vega}</script>
+<script>
+const embed = vegaEmbed // what DVC could not load has an empty specification
+vegaEmbed = (id, spec) => "data" in spec ? embed(id, spec) : document.querySelector(id).remove()
+</script>
 </head>
 <body>
 {plot_divs}

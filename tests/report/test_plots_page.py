@@ -21,16 +21,17 @@ addEventListener("load", () => setTimeout(measure, 500))
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """What `dvc plots show` writes of a table and a wide figure."""
+    """What `dvc plots show` writes of a table, a wide figure, and a file that has nothing to draw."""
     folder = tmp_path_factory.mktemp("plots")
     plots_page.write(folder / "frame.html")
     (folder / "losses.tsv").write_text("iteration\tloss\n50\t3.5\n100\t2.5\n")
+    (folder / "numbers.json").write_text('{"AP": 1.5}')
     Image.new("RGB", (3000, 400), "white").save(folder / "wide.png")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for command in (
         ["dvc", "init", "-q", "--no-scm"],
         ["dvc", "config", "plots.html_template", "../frame.html"],  # as set-up does
-        ["dvc", "plots", "show", "-x", "iteration", "losses.tsv", "wide.png"],
+        ["dvc", "plots", "show", "-x", "iteration", "losses.tsv", "numbers.json", "wide.png"],
     ):
         environment = os.environ | dict(PATH=path, DVC_SITE_CACHE_DIR=str(folder / "site"))
         subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
@@ -56,5 +57,6 @@ def test_in_a_browser_curves_are_drawn_and_nothing_is_cut(page, width, tmp_path)
     options += [f"--user-data-dir={tmp_path}", f"--window-size={width},900", "--virtual-time-budget=10000"]
     command = [CHROMIUM, *options, measured.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert 'id = "numbers_json"' in text and 'id="numbers_json"' not in done.stdout
     assert re.search(r'<(svg|canvas)[^>]* class="marks"', done.stdout.rpartition("<body>")[2])
     assert int(re.search(r"<title>over (-?\d+)", done.stdout)[1]) <= 0

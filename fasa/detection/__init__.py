@@ -20,6 +20,7 @@ from fasa.detection.progress import ProgressHook
 from fasa.detection.resume import ExactResumeHook
 
 ON_FIRST_USE = {  # registry and module of each name
+    "ChannelsLastHook": (HOOKS, "channels_last"),
     "ClassifierApart": (OPTIM_WRAPPER_CONSTRUCTORS, "classifier_apart"),
     "ClockHook": (HOOKS, "clock"),
     "CompatibleInstaBoost": (TRANSFORMS, "instaboost"),

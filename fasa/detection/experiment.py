@@ -65,7 +65,7 @@ def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
     cfg.randomness = dict(seed=job.seed, deterministic=not torch.cuda.is_available())
     cfg.work_dir, cfg.experiment_name = str(work_dir), Path(work_dir).name
     classes = Classes(**cfg.classes)
-    hooks = list(cfg.get("custom_hooks", []))
+    hooks = []
     for name, settings in job.traits.items():
         trait = traits.load(name)
         for module in trait.imports:
@@ -80,7 +80,7 @@ def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
             hooks.append(dict(type="PhasesHook"))
         # What is frozen, or bypassed by scores of another kind, gets no gradient.
         cfg.find_unused_parameters = method(job.augmenter).changes_scores
-    cfg.custom_hooks = hooks
+    cfg.custom_hooks = [*hooks, *cfg.get("custom_hooks", [])]
     return cfg
 
 

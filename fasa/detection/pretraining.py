@@ -26,6 +26,7 @@ from fasa.job import Pretraining
 
 TESTED = 5  # pictures of each character that accuracy is measured on
 MOMENTUM, DECAY = 0.9, 1e-4  # as classifiers on ImageNet are trained
+SHIFT = 4  # pixels by which pictures are moved at most
 RAMP = 0.1  # of the iterations are a linear warm-up; the rate falls by a cosine
 
 
@@ -133,7 +134,10 @@ def fit(model: Classifier, pictures: Tensor, labels: Tensor, settings: Pretraini
         if len(order) < settings.batch:
             order = torch.randperm(len(labels))
         batch, order = order[: settings.batch], order[settings.batch :]
-        loss = F.cross_entropy(model(pictures[batch]), labels[batch])
+        # Colours are drawn alike for all channels, and places at random: this makes more pictures of one.
+        shift = torch.randint(-SHIFT, SHIFT + 1, (2,)).tolist()
+        varied = pictures[batch][:, torch.randperm(3)].roll(shift, (2, 3))
+        loss = F.cross_entropy(model(varied), labels[batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -205,7 +205,7 @@ def test_every_row_of_the_committed_params_is_what_it_says(name, row_config, let
         assert one.own_warmup == (changes or cascade or not {"seesaw", "normed", "adamw"}.isdisjoint(said))
     assert cfg.optim_wrapper.optimizer.type == ("AdamW" if "adamw" in said else "SGD")
     wanted = dict(AdaptationHook=augmenter is not None, PhasesHook="phase" in (augmenter or {}))
-    assert hooks.keys() == {hook for hook, there in wanted.items() if there}
+    assert hooks.keys() == {"ChannelsLastHook", *(hook for hook, there in wanted.items() if there)}
 
 
 def test_rows_of_the_committed_params_differ_in_their_configs(row_config):

@@ -21,7 +21,7 @@ from fasa.rows import compose, shared_warmup
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs/embedded/mask_rcnn.py"
 SMALL = Pretraining(
-    classes=3, images=16, image_size=32, object_size=(18, 26), iterations=60, batch=16, lr=0.05, seed=1
+    classes=3, images=60, image_size=32, object_size=(18, 26), iterations=60, batch=16, lr=0.05, seed=1
 )
 
 
@@ -77,7 +77,7 @@ def test_it_learns_and_says_how_much(pretrained):
     _, found = pretrained
     assert found.keys() == {"classes", "accuracy", "loss"} and found["classes"] == 3
     assert found["accuracy"] > 60  # of three characters, a third by chance
-    assert found["loss"] < 1
+    assert found["loss"] < 0.9
 
 
 def test_same_settings_same_bytes(tiny_glyphs, tmp_path):

@@ -64,7 +64,7 @@ def test_the_table_of_experiments_fits_120_columns(said):
 
 def test_losses_are_drawn_over_each_other(said):
     page = (said[1] / "dvc_plots/index.html").read_text()
-    assert '"rev": "half"' in page and '"rev": "HEAD"' in page and '"field": "loss_mask"' in page
+    assert '"rev": "half"' in page and '"rev": "HEAD"' in page and '"field": "loss"' in page
 
 
 def test_the_best_is_kept(said):

@@ -32,6 +32,15 @@ def cloned(folder: Path, **values) -> Path:
     return folder
 
 
+def one_row(row: str) -> dict:
+    """What params.yaml says for one row and one seed at the tiny scale, with several batches in ``val``."""
+    params = yaml.load((ROOT / "params.yaml").read_text())
+    params["tiny"]["data"]["images"]["val"] = 20
+    tuning = {name: study | dict(seeds=[0]) for name, study in params["tuning"].items()}
+    run = dict(rows=[row], seeds=[0])
+    return dict(profiles=["tiny"], run=run, repro=[row], tuning=tuning, tiny=params["tiny"])
+
+
 def change(folder: Path, **values) -> str:
     """Put values into params.yaml; returns what it was."""
     path = folder / "params.yaml"

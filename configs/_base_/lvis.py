@@ -4,7 +4,7 @@ load = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
 ]
-dataset = dict(type="LVISV1Dataset")  # where it lies is filled in
+dataset = dict(type="PreparedDataset")  # where it lies is filled in
 
 train_dataloader = dict(
     batch_size=16,

@@ -7,7 +7,14 @@ all else from random weights: so nothing is frozen and the norms are trained.
 
 _base_ = ["mmdet::_base_/models/mask-rcnn_r50_fpn.py", "../_base_/fasa.py"]
 
-custom_imports = dict(imports=["fasa.detection", "fasa.detection.channels_last", "fasa.detection.roi_align"])
+custom_imports = dict(
+    imports=[
+        "fasa.detection",
+        "fasa.detection.channels_last",
+        "fasa.detection.dataset",
+        "fasa.detection.roi_align",
+    ]  # in place of the base's list
+)
 custom_hooks = [dict(type="ChannelsLastHook")]  # of an iteration's time a fifth less
 strides = [8, 16, 32]
 width = 64
@@ -74,7 +81,7 @@ load = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
 ]
-dataset = dict(type="LVISV1Dataset")  # where it lies is filled in
+dataset = dict(type="PreparedDataset")  # where it lies is filled in
 
 train_dataloader = dict(
     batch_size=8,

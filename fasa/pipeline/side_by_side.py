@@ -3,8 +3,9 @@
 Patterns are those of a shell, such as ``'train@*-0'``; what a stage needs is run, too, unless --only says
 otherwise. Without a pattern all stages of dvc.yaml are brought up to date. A stage starts when what it needs
 is there; those of which dvc.yaml says ``meta: {alone: true}``, since they measure time or take the machine,
-run when nothing else does. Of several GPUs each other stage sees one. What has run is not run again:
-interrupted or failed, the same command goes on from there.
+run when nothing else does. Of several GPUs each other stage sees one, or, under a launcher, as many as that
+starts ranks: it counts as so many stages. What has run is not run again: interrupted or failed, the same
+command goes on from there.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from fasa.command import command
 from fasa.errors import UserError
 from fasa.files import replacing
 from fasa.pipeline.graph import Graph, family
+from fasa.pipeline.launch import launcher, processes
 from fasa.pipeline.mend import mend
 from fasa.pipeline.process import die_with_parent
 from fasa.pipeline.project import root
@@ -134,18 +136,22 @@ class Stages:
         if kind is KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command goes on from there") from None
 
-    def run(self, name: str, alone: bool) -> End:
-        """Run one stage to its end."""
+    def run(self, name: str, ranks: int | None) -> End:
+        """Run one stage to its end.
+
+        Args:
+            ranks: how many GPUs it takes, where there are several to give out; None: whatever there is.
+        """
         self.processes[name] = None
         try:
-            return End(False, False, 0) if self.stopping else self._run(name, alone)
+            return End(False, False, 0) if self.stopping else self._run(name, ranks)
         finally:
             del self.processes[name]
             self.last.pop(name, None)
 
-    def _run(self, name: str, alone: bool) -> End:
+    def _run(self, name: str, ranks: int | None) -> End:
         begin, ran, lines = time.monotonic(), False, deque(maxlen=200)
-        with self._environment(alone) as environment:
+        with self._environment(ranks) as environment:
             parent = os.getpid()
             process = subprocess.Popen(
                 [*DVC, name],
@@ -173,19 +179,21 @@ class Stages:
         return End(fine, ran, time.monotonic() - begin)
 
     @contextmanager
-    def _environment(self, alone: bool) -> Iterator[dict[str, str] | None]:
-        """The environment of a stage; of several GPUs it sees one, unless it runs alone."""
-        if alone or not self.gpus:
+    def _environment(self, ranks: int | None) -> Iterator[dict[str, str] | None]:
+        """The environment of a stage, in which it sees the GPUs that fewest others see."""
+        if not ranks or ranks > len(self.gpus):
             yield None
             return
         with self.lock:
-            gpu = min(self.gpus, key=self.gpus.get)
-            self.gpus[gpu] += 1
+            mine = sorted(self.gpus, key=self.gpus.get)[:ranks]
+            for gpu in mine:
+                self.gpus[gpu] += 1
         try:
-            yield os.environ | dict(CUDA_VISIBLE_DEVICES=gpu)
+            yield os.environ | dict(CUDA_VISIBLE_DEVICES=",".join(mine))
         finally:
             with self.lock:
-                self.gpus[gpu] -= 1
+                for gpu in mine:
+                    self.gpus[gpu] -= 1
 
     def wait(self, running: Collection[Future]) -> set[Future]:
         """Wait until one has ended; now and then say what the others print."""
@@ -269,7 +277,7 @@ def run(graph: Graph, wanted: set[str], jobs: int, verbose: bool) -> None:
     say(f"{count(len(changed))} of {len(wanted)} to run, {durations.left(changed, jobs)}, {jobs} at a time")
     if followers := waiting - changed:
         say(f"{count(len(followers))} after that if their inputs change, {durations.left(followers, jobs)}")
-    order = durations.ways(waiting)
+    order, ranks = durations.ways(waiting), {name: ranks_of(graph, name) for name in waiting}
     checked = {name for name in waiting if not graph.needs[name] & waiting}
     stages, running, failed, ran, spared = Stages(verbose), {}, [], 0, 0
 
@@ -289,9 +297,10 @@ def run(graph: Graph, wanted: set[str], jobs: int, verbose: bool) -> None:
 
     with ThreadPoolExecutor(jobs) as pool, stages:
         while True:
-            for name in [] if failed else startable(graph, ready(), list(running.values()), jobs, order):
+            busy = list(running.values())
+            for name in [] if failed else startable(ready(), busy, jobs, order, ranks):
                 waiting.remove(name)
-                running[pool.submit(stages.run, name, graph.meta(name, "alone"))] = name
+                running[pool.submit(stages.run, name, ranks[name])] = name
             if not running:
                 break
             for future in stages.wait(running):
@@ -314,15 +323,36 @@ def run(graph: Graph, wanted: set[str], jobs: int, verbose: bool) -> None:
     say(f"done: {count(ran)} ran in {clock(time.monotonic() - begin)}{same}")
 
 
+def ranks_of(graph: Graph, name: str) -> int | None:
+    """How many processes a stage starts here; None: it is to be alone; 0: elsewhere, where Slurm says.
+
+    Those that may run under a launcher have ``meta: {ranks: true}``.
+    """
+    if graph.meta(name, "alone"):
+        return None
+    return processes(launcher(name.partition("@")[2].partition("-")[0])) if graph.meta(name, "ranks") else 1
+
+
 def startable(
-    graph: Graph, ready: set[str], running: list[str], jobs: int, order: dict[str, float]
+    ready: set[str],
+    running: list[str],
+    jobs: int,
+    order: dict[str, float],
+    ranks: dict[str, int | None],
 ) -> list[str]:
     """Which of the ready stages to start now: first those that most waits for, last those to be alone."""
-    lonely = [name for name in ready if graph.meta(name, "alone")]
-    if any(graph.meta(name, "alone") for name in running):
+    if any(ranks[name] is None for name in running):
         return []
+    lonely = sorted(name for name in ready if ranks[name] is None)
     social = sorted(ready - set(lonely), key=lambda name: (-order[name], name))
-    return social[: jobs - len(running)] or ([] if running or social else sorted(lonely)[:1])
+    size = {name: min(max(ranks[name], 1), jobs) for name in [*running, *social]}
+    room, chosen = jobs - sum(size[name] for name in running), []
+    for name in social:
+        if size[name] > room:  # smaller ones that overtook it might keep it waiting for ever
+            break
+        room -= size[name]
+        chosen.append(name)
+    return chosen or ([] if running or social else lonely[:1])
 
 
 def count(stages: int) -> str:

@@ -123,9 +123,9 @@ def test_a_warm_up_starts_from_it_and_a_row_from_its_warm_up(own, pretrained, ti
     warmup, out = tmp_path / "warmup.pth", tmp_path / "row.pth"
     train_warmup(one, tmp_path / "w", warmup)
     if own:
-        train_row(replace(one, own_warmup=True), Path("nowhere.pth"), tmp_path / "r", out)
+        train_row(replace(one, own_warmup=True), Path("nowhere.pth"), tmp_path / "r", out, tmp_path / "h")
     else:
-        train_row(replace(one, pretrained="nowhere.pth"), warmup, tmp_path / "r", out)
+        train_row(replace(one, pretrained="nowhere.pth"), warmup, tmp_path / "r", out, tmp_path / "h")
     for path in (warmup, out):
         for name, value in backbone(path).items():
             if "running" not in name and "tracked" not in name:

@@ -163,6 +163,14 @@ def test_settings_reach_the_rows_that_have_them(planned, checkout):
     assert rows(changed(before, planned())) == {row for row in rows(before) if "_rfs" in row}
 
 
+def test_a_launcher_says_where_a_stage_runs_not_what_it_computes(planned, checkout):
+    before, yaml = planned(), YAML()
+    params = yaml.load((checkout / "params.yaml").read_text())
+    params["embedded"]["launch"] = ["torchrun", "--nproc_per_node=8"]
+    yaml.dump(params, checkout / "params.yaml")
+    assert planned() == before
+
+
 def test_another_profile_stands_beside(planned):
     before = planned()
     yaml = YAML()

@@ -144,6 +144,28 @@ def test_each_of_several_gpus_goes_to_one_stage_and_all_to_one_that_is_alone(pro
     assert {seen["a"], seen["b"]} == {"3", "5"} and seen["c"] == "3,5"
 
 
+@pytest.mark.parametrize("launch", ["torchrun --nproc_per_node=2", "srun -n16"])
+def test_a_stage_with_a_launcher_takes_as_many_gpus_as_it_starts_ranks(project, launch):
+    """And counts as so many stages; where Slurm finds the GPUs it is one, and told nothing of them."""
+    srun = launch.startswith("srun")
+    together = "python meet.py a b c", "python meet.py b a c", "python meet.py c a b"
+    apart = "mkdir busy && sleep 0.5 && rmdir busy"
+    commands = together if srun else (apart, apart, "true")
+    show, stages = "{0} && echo $CUDA_VISIBLE_DEVICES > {1}.gpu", {}
+    for name, command in zip("abc", commands, strict=True):
+        outs = [f"{name}.gpu"]
+        stages[name] = dict(cmd=show.format(command, name), outs=outs, meta=dict(ranks=name < "c"))
+    project.stages(**stages)
+    done = run(project, CUDA_VISIBLE_DEVICES="3,5,7", FASA_LAUNCH=launch)
+    assert done.returncode == 0, done.stdout
+    gpus = {name: set((project.folder / f"{name}.gpu").read_text().strip().split(",")) for name in "abc"}
+    assert len(gpus["c"]) == 1
+    if srun:
+        assert gpus["a"] == gpus["b"] == {"3", "5", "7"}
+    else:
+        assert len(gpus["a"]) == len(gpus["b"]) == 2
+
+
 def test_ctrl_c_ends_stages_in_order_and_the_same_command_goes_on(project, wait_until):
     project.stages(
         fast=dict(cmd="touch fast.txt", outs=["fast.txt"]),

@@ -161,6 +161,16 @@ class Run(Section):
     seeds: Annotated[list[Seed], Meta(min_length=1)]
 
 
+class Shown(Section):
+    """The run that ``dvc metrics show``, ``dvc exp show`` and the losses of ``dvc plots show`` tell of.
+
+    At the scale of the first profile: one run has one column a metric; each of many would have its own.
+    """
+
+    row: Name
+    seed: Seed = 0
+
+
 class Classify(Section):
     """What is trained of the classifier: every row on every set, for every seed."""
 
@@ -189,6 +199,7 @@ class Params(Section):
     Args:
         profiles: the scales that run.
         run, classify: what runs of each.
+        shown: what DVC's tables tell of.
         tuning: the studies by which settings are chosen.
         repro: of `run.rows`, those that ``make repro`` runs.
         rows: of the detector, the same at every scale.
@@ -198,6 +209,7 @@ class Params(Section):
 
     profiles: Annotated[list[Name], Meta(min_length=1)]
     run: Run
+    shown: Shown
     repro: list[Name]
     classify: Classify
     tuning: dict[Name, Study]
@@ -211,6 +223,7 @@ class Params(Section):
             ("profiles", self.profiles, self.sections),
             ("run.rows", self.run.rows, self.rows),
             ("run.seeds", self.run.seeds, None),
+            ("shown.row", [self.shown.row], self.rows),
             ("repro", self.repro, self.run.rows),
             ("classify.sets", self.classify.sets, sets),
             ("classify.rows", self.classify.rows, self.classification.rows),

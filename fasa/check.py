@@ -21,7 +21,7 @@ from fasa.command import command
 from fasa.data import source
 from fasa.data.lvis import check_images, read, relative
 from fasa.data.pictures import decode_error, read_manifest
-from fasa.data.prepared import MANIFEST, PARTS
+from fasa.data.prepared import MANIFEST
 from fasa.errors import UserError
 from fasa.files import readable_errors
 
@@ -113,7 +113,7 @@ def data_set(folder: Path, images: bool = False) -> Row:
     sizes, paths = [], {}
     try:
         found = source(folder)
-        for part in PARTS:
+        for part in found.parts:
             annotations = read(folder / "annotations" / f"{part}.json", train=part == "train")
             check_images(found.images, annotations)
             paths |= dict.fromkeys(

@@ -9,7 +9,7 @@ from ruamel.yaml.error import YAMLError
 
 from fasa.classification import job as classification
 from fasa.errors import UserError
-from fasa.job import MODEL, Schedule
+from fasa.job import MODEL, Optimizer, Pretraining, Schedule
 from fasa.sections import Count, Name, Positive, Section, Seed, read, refuse_infinite
 
 
@@ -70,6 +70,8 @@ class Profile(Section):
         data: of a kind of `fasa.data.kinds`, and its settings.
         configs: the folder below ``configs`` with the models; None: of the profile's own name.
         threads: of a stage, on the CPU; the last digits of metrics depend on it.
+        optimizer: of both parts of a training.
+        pretrain: of the backbone; None: it starts as its config says.
         warmup: of what the rows of a seed share; None: each is trained from its initial weights.
         train: of a row's own part.
         traits: settings of fragments, which have defaults, and `AugmenterTrait`s, by name.
@@ -77,7 +79,9 @@ class Profile(Section):
     """
 
     data: dict[str, Any]
+    optimizer: Optimizer
     train: Schedule
+    pretrain: Pretraining | None = None
     warmup: Schedule | None = None
     configs: Name | None = None
     threads: Positive = 1
@@ -161,18 +165,18 @@ class Classify(Section):
     seeds: list[Seed]
 
 
-class Tuning(Section):
-    """What ``dvc repro tuning/dvc.yaml`` tries.
+class Study(Section):
+    """What ``dvc repro tuning/STUDY/dvc.yaml`` tries; its rule is in `fasa.report.tuning`.
 
     Args:
-        row: whose `prob_scale` is chosen.
-        prob_scale: candidates.
+        rows: that the rule looks at.
         seeds: of `Run.seeds`.
+        candidates: by name, what each changes in the section of a profile; an optimizer is changed whole.
     """
 
-    row: Name
-    prob_scale: list[Annotated[float, Meta(gt=0)]]
-    seeds: list[Seed]
+    rows: Annotated[list[Name], Meta(min_length=1)]
+    seeds: Annotated[list[Seed], Meta(min_length=1)]
+    candidates: Annotated[dict[Name, dict[str, Any]], Meta(min_length=1)]
 
 
 class Params(Section):
@@ -180,7 +184,8 @@ class Params(Section):
 
     Args:
         profiles: the scales that run.
-        run, classify, tuning: what runs of each.
+        run, classify: what runs of each.
+        tuning: the studies by which settings are chosen.
         repro: of `run.rows`, those that ``make repro`` runs.
         rows: of the detector, the same at every scale.
         classification: its sets and rows.
@@ -191,7 +196,7 @@ class Params(Section):
     run: Run
     repro: list[Name]
     classify: Classify
-    tuning: Tuning
+    tuning: dict[Name, Study]
     rows: dict[Name, Row]
     classification: Classification
     sections: dict[Name, Profile]
@@ -206,9 +211,8 @@ class Params(Section):
             ("classify.sets", self.classify.sets, sets),
             ("classify.rows", self.classify.rows, self.classification.rows),
             ("classify.seeds", self.classify.seeds, None),
-            ("tuning.row", [self.tuning.row], self.rows),
-            ("tuning.prob_scale", self.tuning.prob_scale, None),
-            ("tuning.seeds", self.tuning.seeds, self.run.seeds),
+            *((f"tuning.{name}.rows", study.rows, self.rows) for name, study in self.tuning.items()),
+            *((f"tuning.{name}.seeds", study.seeds, self.run.seeds) for name, study in self.tuning.items()),
         ):
             if twice := [value for i, value in enumerate(values) if value in values[:i]]:
                 raise ValueError(f"{where} names {twice[0]!r} twice")

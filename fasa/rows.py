@@ -8,11 +8,13 @@ import msgspec
 import fasa
 from fasa import traits
 from fasa.classification import job as classification
+from fasa.data import kinds
 from fasa.errors import UserError
-from fasa.job import MODEL, Job, method
-from fasa.params import AugmenterTrait, Params
+from fasa.job import MODEL, Candidate, Job, method
+from fasa.params import AugmenterTrait, Params, Profile
 from fasa.sections import is_number, read
 
+AFTER_WARMUP = {"train", "traits", "table", "cost"}  # of a profile: nothing that its rows share depends on it
 FILLED_IN = {"num_classes", "width", "map_shape", "seed"}  # of an augmenter, by who builds it
 
 
@@ -46,11 +48,12 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
         )
     if augmenter is not None:
         check_augmenter(augmenter, source, where)
-    changes_network = any(traits.load(name).warmup for name in fragments)
+    changes_warmup = any(traits.load(name).warmup for name in fragments)
     changes_scores = augmenter is not None and method(augmenter).changes_scores
-    if changes_network and changes_scores:
+    scoring = [name for name in fragments if getattr(traits.load(name), "scores", False)]
+    if scoring and changes_scores:
         raise UserError(
-            f"params.yaml: {where}: {augmenter['type']} has scores of its own, as has {', '.join(fragments)}"
+            f"params.yaml: {where}: {augmenter['type']} has scores of its own, as has {', '.join(scoring)}"
         )
     adapt_every = mine.adapt_every if mine.adapt_every is not None else adapting and adapting.adapt_every
     if adapt_every is not None and not method(augmenter).adapts():
@@ -62,14 +65,16 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
         row=row,
         seed=seed,
         threads=scale.threads,
+        optimizer=scale.optimizer,
         model=mine.model,
         traits=fragments,
         augmenter=augmenter,
         adapt_every=adapt_every,
         signal=mine.signal or (adapting.signal if adapting else "loss"),
+        pretrained=pretrained(scale, profile),
         warmup=scale.warmup,
         train=scale.train,
-        own_warmup=mine.model != MODEL or changes_network or changes_scores,
+        own_warmup=mine.model != MODEL or changes_warmup or changes_scores,
     )
 
 
@@ -83,9 +88,45 @@ def shared_warmup(params: Params, profile: str, seed: int) -> Job:
         row="warmup",
         seed=seed,
         threads=scale.threads,
+        optimizer=scale.optimizer,
         augmenter=dict(type="FASA"),
+        pretrained=pretrained(scale, profile),
         warmup=scale.warmup,
         train=scale.warmup or scale.train,
+    )
+
+
+def pretrained(scale: Profile, profile: str) -> str | None:
+    """Where the stage `pretrain` leaves the backbone of a profile that has one."""
+    return f"runs/{profile}/pretrain.pth" if scale.pretrain else None
+
+
+def candidate(params: Params, profile: str, study: str, name: str, seed: int) -> Candidate:
+    """What one candidate of a study trains at a profile's scale.
+
+    All candidates of a study train a warm-up of their own where any of them changes what a warm-up depends
+    on: so they compare, and stay what they are when the profile takes up what was chosen.
+
+    Raises:
+        UserError: an override that the profile's section cannot take.
+    """
+    those, where = params.tuning[study].candidates, f"tuning.{study}.candidates.{name}"
+    section = msgspec.to_builtins(params.sections[profile])
+    if "optimizer" in those[name]:
+        del section["optimizer"]
+    section = read(Profile, merged(section, those[name]), where)
+    params = msgspec.structs.replace(params, sections=params.sections | {profile: section})
+    data = None
+    if "data" in those[name]:
+        module, settings = kinds.find(kinds.DETECTION, section.data, f"{where}.data")
+        data = dict(module=module.__name__, settings=msgspec.to_builtins(settings))
+    own = any(changes.keys() - AFTER_WARMUP for changes in those.values())
+    return Candidate(
+        rows=[compose(params, profile, row, seed) for row in params.tuning[study].rows],
+        warmup=shared_warmup(params, profile, seed) if own else None,
+        data=data,
+        # Other data have other classes, of which a backbone must have seen none.
+        pretrain=section.pretrain if {"data", "pretrain"} & those[name].keys() else None,
     )
 
 

@@ -19,8 +19,9 @@ def load(name: str) -> ModuleType:
     """A fragment of a config.
 
     It has ``Settings``, a `fasa.sections.Section` of its numbers; ``warmup``, whether the warm-up has it too,
-    as a change of the network must; ``imports``, modules that register what it names; and ``apply(cfg,
-    classes, settings)``, which changes an mmengine config for these `fasa.detection.experiment.Classes`.
+    as a change of the network must; ``imports``, modules that register what it names; ``scores = True`` if
+    class scores are then of its own kind; and ``apply(cfg, classes, settings)``, which changes an mmengine
+    config for these `fasa.detection.experiment.Classes`.
 
     Raises:
         UserError: there is none of that name.

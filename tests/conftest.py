@@ -16,7 +16,7 @@ def tiny_glyphs(tmp_path_factory):
     from fasa.data.kinds import DETECTION, find
 
     root = tmp_path_factory.mktemp("data") / "glyphs"
-    images = dict(train=12, adapt=6, val=6)
+    images = dict(train=12, adapt=6, val=6, tune=6)
     sizes = dict(image_size=64, objects=[2, 3], object_size=[20, 36])
     section = dict(kind="glyphs", seed=0, classes=6, images=images, pairs=1, **sizes)
     module, settings = find(DETECTION, section, "data")

@@ -20,7 +20,7 @@ def glyphs(tiny_glyphs, tmp_path):
 
 
 def test_complete_data(glyphs):
-    text = "glyphs, ready, images: train 12, adapt 6, val 6"
+    text = "glyphs, ready, images: train 12, adapt 6, val 6, tune 6"
     assert check.data_set(glyphs) == check.data_set(glyphs, images=True) == Row(True, "glyphs", text)
 
 
@@ -37,8 +37,9 @@ def test_data_not_made_yet_is_fine(tmp_path, monkeypatch):
     assert "make repro" in text
 
 
-def test_a_missing_part_is_named(glyphs):
-    path = glyphs / "annotations/adapt.json"
+@pytest.mark.parametrize("part", ["adapt", "tune"])
+def test_a_missing_part_is_named(glyphs, part):
+    path = glyphs / f"annotations/{part}.json"
     path.unlink()
     assert check.data_set(glyphs)[::2] == (False, f"{path}: no such file; run: dvc repro data")
 

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from fasa.errors import UserError
 from fasa.params import read_params
 from fasa.pipeline.plan import stages
+from fasa.rows import merged
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
@@ -57,6 +58,13 @@ def test_prob_scale_is_the_one_that_was_chosen_and_stands_once():
     assert str(COMMITTED["embedded"]).count("prob_scale") == 1
 
 
+def test_what_was_chosen_stands_in_the_profile():
+    for table in (ROOT / "results" / "embedded" / "choice").glob("*/table.md"):
+        chosen = re.search(r"^Chosen: (\w+)\.", table.read_text(), re.MULTILINE)[1]
+        changes = COMMITTED["tuning"][table.parent.name]["candidates"][chosen]
+        assert merged(COMMITTED["embedded"], changes) == merged(COMMITTED["embedded"], {})
+
+
 def put(params, path, value):
     *parents, leaf = path.split(".")
     for parent in parents:
@@ -65,13 +73,17 @@ def put(params, path, value):
 
 
 NAN, INF = float("nan"), float("inf")
+SGD = dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=1e-4)
 FASA = "embedded.traits.fasa.augmenter"
+ADAMW = "tuning.regime.candidates.adamw"
+SCALE = "tuning.prob_scale.candidates.x4.traits.fasa.augmenter"
+STUDY = dict(rows=["mask_rcnn"], seeds=[0], candidates=dict(nothing={}))
 GLYPHS = "classification.sets.glyphs"
 MISTAKES = [
     # unknown, missing, of another type
     ("embedded.warmup.rampe", 3, "embedded.warmup: Object contains unknown field `rampe`"),
-    ("embedded.warmup", dict(batch=8, lr=1), "embedded.warmup: give either iterations or epochs"),
-    ("embedded.warmup", dict(iterations=8, lr=1), "embedded.warmup: Object missing required field `batch`"),
+    ("embedded.warmup", dict(batch=8), "embedded.warmup: give either iterations or epochs"),
+    ("embedded.warmup", dict(iterations=8), "embedded.warmup: Object missing required field `batch`"),
     ("embedded.train.iterations", "many", "embedded.train.iterations: Expected `int | null`, got `str`"),
     ("embedded.train.iterations", True, "embedded.train.iterations: Expected `int | null`, got `bool`"),
     ("embedded.threads", "two", "embedded.threads: Expected `int`, got `str`"),
@@ -88,10 +100,23 @@ MISTAKES = [
     ("rows.mask_rcnn", dict(trait=["rfs"]), "rows.mask_rcnn: Object contains unknown field `trait`"),
     # out of range or not finite
     ("embedded.train.iterations", 0, "embedded.train.iterations: Expected `int` >= 1"),
-    ("embedded.train.lr", NAN, "embedded.train.lr is nan; it must be a finite number"),
-    ("embedded.train.lr", INF, "embedded.train.lr is inf; it must be a finite number"),
-    ("embedded.train.lr", -1, "embedded.train.lr: Expected `float` > 0.0"),
-    ("embedded.train.lr", 0, "embedded.train.lr: Expected `float` > 0.0"),
+    ("embedded.optimizer.lr", NAN, "embedded.optimizer.lr is nan; it must be a finite number"),
+    ("embedded.optimizer.lr", INF, "embedded.optimizer.lr is inf; it must be a finite number"),
+    ("embedded.optimizer.lr", -1, "embedded.optimizer.lr: Expected `float` > 0.0"),
+    ("embedded.optimizer.lr", 0, "embedded.optimizer.lr: Expected `float` > 0.0"),
+    ("embedded.optimizer.type", "Adam", "embedded.optimizer.type: Invalid enum value 'Adam'"),
+    ("embedded.optimizer.type", "SGD", "embedded.optimizer: SGD needs a momentum, and AdamW takes none"),
+    ("embedded.optimizer.momentum", 0.9, "embedded.optimizer: SGD needs a momentum, and AdamW takes none"),
+    (
+        "embedded.optimizer.classifier",
+        SGD | dict(classifier=SGD),
+        "embedded.optimizer: a classifier's optimizer has no classifier",
+    ),
+    (
+        "embedded.optimizer.classifier",
+        SGD | dict(momentum=1),
+        "embedded.optimizer.classifier.momentum: Expected `float` < 1.0",
+    ),
     ("embedded.train.final", 2, "embedded.train.final: Expected `float` <= 1.0"),
     ("embedded.train.batch", -8, "embedded.train.batch: Expected `int` >= 1"),
     ("embedded.warmup.ramp", 801, "embedded.warmup: ramp 801 must be below iterations, 800"),
@@ -110,7 +135,12 @@ MISTAKES = [
     ),
     ("embedded.data.objects", [5, 3], "embedded.data"),
     ("embedded.data.classes", "many", "embedded.data.classes: Expected `int`, got `str`"),
-    ("embedded.data.exponent", NAN, "embedded.data.exponent is nan"),
+    ("embedded.data.ratio", NAN, "embedded.data.ratio is nan"),
+    ("embedded.pretrain.classes", 1, "embedded.pretrain.classes: Expected `int` >= 2"),
+    ("embedded.pretrain.lr", 0, "embedded.pretrain.lr: Expected `float` > 0.0"),
+    ("embedded.pretrain.object_size", [60, 28], "embedded.pretrain: object_size must be [smallest, largest]"),
+    ("embedded.pretrain.object_size", [50, 60], "embedded.pretrain: object_size must be [smallest, largest]"),
+    ("embedded.pretrain.epochs", 3, "embedded.pretrain: Object contains unknown field `epochs`"),
     (f"{FASA}.prob_scale", NAN, f"{FASA}.prob_scale is nan"),
     (f"{FASA}.prob_scale", -1, f"{FASA}"),
     (f"{FASA}.prob_scale", "8", f"{FASA}"),
@@ -150,9 +180,14 @@ MISTAKES = [
     ("classify.sets", ["mnist"], "classify.sets: there is no 'mnist'; known: cifar100"),
     ("classify.rows", ["ce9"], "classify.rows: there is no 'ce9'"),
     ("repro", ["mask_rcnn9"], "repro: there is no 'mask_rcnn9'"),
-    ("tuning.row", "nothing", "tuning.row: there is no 'nothing'"),
-    ("tuning.prob_scale", [0], "tuning.prob_scale[0]: Expected `float` > 0.0"),
-    ("tuning.seeds", [9], "tuning.seeds: there is no 9; known: 0, 1, 2"),
+    ("tuning.regime.rows", ["nothing"], "tuning.regime.rows: there is no 'nothing'"),
+    ("tuning.regime.seeds", [9], "tuning.regime.seeds: there is no 9; known: 0, 1, 2"),
+    ("tuning.regime.candidates", {}, "tuning.regime.candidates: Expected `object` of length >= 1"),
+    (f"{ADAMW}.optimiser", {}, f"{ADAMW}: Object contains unknown field `optimiser`"),
+    (f"{ADAMW}.optimizer", dict(lr=1), f"{ADAMW}.optimizer: Object missing required field `type`"),
+    (f"{ADAMW}.data", dict(klasses=5), f"{ADAMW}.data: Object contains unknown field `klasses`"),
+    (f"{SCALE}.prob_scale", -4, "embedded.traits.fasa.augmenter"),
+    ("tuning.seventh", STUDY, "tuning.seventh: there is no notebooks/choice_seventh.ipynb with its rule"),
     # rows that cannot be
     (
         "rows.mask_rcnn.model",

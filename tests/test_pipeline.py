@@ -26,7 +26,24 @@ CHOSEN = dict(
     run=dict(rows=ROWS, seeds=[0]),
     repro=ROWS[:2],
     classify=dict(sets=["tiny_glyphs", "tiny_digits"], rows=["ce", "ce_fasa"], seeds=[0]),
-    tuning=dict(row="mask_rcnn_fasa", prob_scale=[4, 16], seeds=[0]),
+    tuning=dict(
+        regime=dict(
+            rows=["mask_rcnn", "mask_rcnn_rfs"],
+            seeds=[0],
+            candidates=dict(
+                adamw=dict(optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05)),
+                fewer=dict(data=dict(classes=4)),
+            ),
+        ),
+        prob_scale=dict(
+            rows=["mask_rcnn_fasa", "mask_rcnn_rfs_fasa"],
+            seeds=[0],
+            candidates={
+                f"x{scale}": dict(traits=dict(fasa=dict(augmenter=dict(prob_scale=scale))))
+                for scale in (4, 16)
+            },
+        ),
+    ),
 )
 yaml = YAML()
 
@@ -39,7 +56,7 @@ def clone(tmp_path_factory):
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     for name in files.stdout.splitlines():
-        if (ROOT / name).is_file() and name not in ("dvc.lock", "tuning/dvc.lock"):
+        if (ROOT / name).is_file() and Path(name).name != "dvc.lock":
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     change(folder, **CHOSEN)
@@ -196,12 +213,14 @@ def test_second_run_does_nothing(clone, first):
 
 
 def test_the_choice_of_settings_runs(clone, first):
-    done = dvc(clone, "repro", "tuning/dvc.yaml")
+    done = dvc(clone, "repro", "tuning/prob_scale/dvc.yaml", "tuning/regime/dvc.yaml")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    text = (clone / "results" / "tiny" / "choice" / "table.md").read_text()
-    scores = dict(re.findall(r"^\| (\d+) +\| ([\d.]+)", text, re.MULTILINE))
-    chosen = re.search(r"Chosen: prob_scale (\d+)", text)[1]
-    assert scores.keys() == {"4", "16"} and float(scores[chosen]) == max(map(float, scores.values()))
+    text = (clone / "results" / "tiny" / "choice" / "prob_scale" / "table.md").read_text()
+    scores = dict(re.findall(r"^\| `(\w+)` .* ([\d.]+) +\|$", text, re.MULTILINE))
+    chosen = re.search(r"^Chosen: (\w+)\.$", text, re.MULTILINE)[1]
+    assert scores.keys() == {"x4", "x16"} and float(scores[chosen]) == max(map(float, scores.values()))
+    text = (clone / "results" / "tiny" / "choice" / "regime" / "table.md").read_text()
+    assert "`fewer`" in text and text.endswith("\nChosen: none, no candidate may be.\n")  # of 4 iterations
     assert lock(clone) == first
 
 
@@ -224,7 +243,7 @@ def test_editing_a_row_affects_that_row_alone(clone, first):
 
 def test_a_mistake_stops_before_anything_is_lost(clone, first):
     tiny = yaml.load((clone / "params.yaml").read_text())["tiny"]
-    before = change(clone, tiny=tiny | dict(warmup=dict(iterations=4, batch=2, lr=1e-3, rampe=2)))
+    before = change(clone, tiny=tiny | dict(warmup=dict(iterations=4, batch=2, rampe=2)))
     done = dvc(clone, "repro")
     (clone / "params.yaml").write_text(before)
     assert done.returncode != 0

@@ -210,7 +210,7 @@ def iterations(n: int, threads: int, augmenter: dict | None) -> tuple[list[float
     from mmengine.runner import Runner
 
     from fasa.detection.experiment import training_config
-    from fasa.job import Job, Schedule
+    from fasa.job import Job, Optimizer, Schedule
 
     class Clock(Hook):
         """Notes when each iteration ends, and what FASA took in it."""
@@ -229,9 +229,10 @@ def iterations(n: int, threads: int, augmenter: dict | None) -> tuple[list[float
 
     ends, steps = [], [0.0]
     with tempfile.TemporaryDirectory() as work_dir:
-        schedule = Schedule(iterations=UNTIMED + n, batch=8, lr=1e-3)
+        schedule = Schedule(iterations=UNTIMED + n, batch=8)
+        optimizer = Optimizer(type="AdamW", lr=1e-3, weight_decay=0.05)
         place = dict(profile="embedded", data="data/embedded", configs="embedded", row="timed", seed=0)
-        job = Job(**place, threads=threads, train=schedule, augmenter=augmenter)
+        job = Job(**place, threads=threads, optimizer=optimizer, train=schedule, augmenter=augmenter)
         cfg = training_config(job, schedule, Path(work_dir))
         cfg.default_hooks.checkpoint = None
         del cfg.default_hooks["progress"]

@@ -1,4 +1,4 @@
-"""Data, optimiser and test settings at the paper's scale (appendix F): LVIS v1, SGD, 800 pixels."""
+"""Data and test settings at the paper's scale (appendix F): LVIS v1, 800 pixels."""
 
 load = [
     dict(type="LoadImageFromFile"),
@@ -44,8 +44,5 @@ held_out_dataloader = dict(
     ),
 )
 
-optim_wrapper = dict(
-    type="OptimWrapper",
-    optimizer=dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=1e-4),
-)
+optim_wrapper = dict(type="OptimWrapper")
 model = dict(test_cfg=dict(rcnn=dict(score_thr=1e-4, max_per_img=300)))

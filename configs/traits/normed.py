@@ -5,6 +5,7 @@ from fasa.traits import box_heads
 
 imports = []
 warmup = True  # it is another layer
+scores = True  # of its own
 
 
 class Settings(Section):

@@ -5,6 +5,7 @@ from fasa.traits import box_heads
 
 imports = []
 warmup = True  # it has outputs of its own
+scores = True  # of its own
 
 
 class Settings(Section):

@@ -1,7 +1,7 @@
 """Data sets as kinds behind one small contract: a module a kind, with `Settings` and one function.
 
-Detection: ``prepare(settings, out)`` leaves, whole or not at all, ``out/annotations/{train,adapt,val}.json``
-in the format of LVIS v1 and ``out/source.json``, which says where the images are; see `fasa.data.prepared`.
+Detection: ``prepare(settings, out)`` leaves, whole or not at all, an annotation file in the format of LVIS v1
+for each part and ``out/source.json``, which says where the images are; see `fasa.data.prepared`.
 Classification: ``load(settings, seed)`` returns a `fasa.data.images.LongTailed`; what has to be downloaded
 first has ``fetch(settings)`` too.
 
@@ -24,12 +24,14 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         images: the folder that ``coco_url`` is relative to, mmdet's `data_prefix`.
         iou_types: what can be evaluated: "segm" and "bbox", or "bbox" where there are no masks.
         leaky: whether the adaptation split is what is reported on.
+        parts: what there is of `fasa.data.prepared.PARTS`; all but ``tune`` always are.
     """
 
     kind: str
     images: str
     iou_types: list[Literal["segm", "bbox"]]
     leaky: bool = False
+    parts: tuple[str, ...] = ("train", "adapt", "val")
 
 
 def source(out: str | Path) -> Source:

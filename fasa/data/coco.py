@@ -26,6 +26,7 @@ class Folders(Section):
     train: str
     val: str
     adapt: str | None = None  # train's
+    tune: str | None = None  # train's
 
 
 class Settings(Section, tag_field="kind", tag="coco", kw_only=True):
@@ -36,6 +37,7 @@ class Settings(Section, tag_field="kind", tag="coco", kw_only=True):
         val: that of what is reported on, or the share of train's images that is cut out for it.
         adapt: that of what FASA adapts to, or the share of train's images that is cut out for it; see
             `importing.hold_out` for what a rare class loses.
+        tune: that of what settings are chosen on, or the share; None: no such part.
         images: the folder of all images, or one of each part.
         seed: of the cuts.
         masks: False takes boxes only; True insists on a mask of every object; None takes what there is.
@@ -44,6 +46,7 @@ class Settings(Section, tag_field="kind", tag="coco", kw_only=True):
     train: str
     val: str | Portion = 0.2
     adapt: str | Portion = 0.1
+    tune: str | Portion | None = None
     images: str | Folders
     seed: Seed = 0
     masks: bool | None = None
@@ -58,7 +61,7 @@ def prepare(settings: Settings, out: str | Path) -> None:
     folders = settings.images
     if isinstance(folders, str):
         folders = Folders(train=folders, val=folders)
-    folder = {"train": folders.train, "adapt": folders.adapt or folders.train, "val": folders.val}
+    folder = {part: getattr(folders, part) or folders.train for part in PARTS}
     for one in folder.values():
         if not Path(one).is_dir():
             raise UserError(f"{one}: is no folder; data.images names where the images are")
@@ -74,6 +77,10 @@ def prepare(settings: Settings, out: str | Path) -> None:
         raise UserError(
             "data: some files have masks and others none; set data.masks: false to use boxes only"
         )
-    cuts = [Cut(part, given[part], least) for part, least in (("adapt", 2), ("val", 1)) if part not in parts]
+    cuts = [
+        Cut(part, given[part], least)
+        for part, least in (("adapt", 2), ("val", 1), ("tune", 2))
+        if isinstance(given[part], float)
+    ]
     parts |= importing.split(parts["train"], cuts, settings.seed)
     importing.write(out, "coco", root, parts, ["segm", "bbox"] if has_masks == {True} else ["bbox"])

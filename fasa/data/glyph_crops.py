@@ -12,7 +12,7 @@ from PIL import Image
 
 from fasa.data import alphabet
 from fasa.data.images import LongTailed, Ratio, Split, exponential_counts
-from fasa.data.scenes import paint
+from fasa.data.scenes import Thing, paint
 from fasa.sections import Section
 
 FINE = 4  # images are painted so many times larger and averaged: strokes get thinner than pixels
@@ -83,6 +83,6 @@ def _render(
     size, sides = FINE * settings.image_size, [FINE * side for side in settings.object_size]
     images = np.empty((len(labels), settings.image_size, settings.image_size, 3), np.uint8)
     for image, label, child in zip(images, labels, seed.spawn(len(labels)), strict=True):
-        picture, _ = paint([characters[label]], size, sides, np.random.default_rng(child))
+        picture, _ = paint([Thing(characters[label])], size, sides, np.random.default_rng(child))
         image[:] = Image.fromarray(picture).reduce(FINE)
     return Split(images, labels)

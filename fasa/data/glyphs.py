@@ -2,7 +2,8 @@
 
 It stands in for LVIS where there is no download and no GPU: same annotation format, same frequency groups.
 Two truths are recorded beside: what looks alike (`script`, `base`) and what is often seen together
-(`cooccurs_with`).
+(`cooccurs_with`). As in photos, some objects are faint or half covered, and what is no object looks like one:
+scraps of letters, torn off, of characters that are no classes.
 """
 
 import json
@@ -16,23 +17,26 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from fasa.data import Source, alphabet
-from fasa.data.long_tail import deal, zipf_counts
+from fasa.data.images import Ratio
+from fasa.data.long_tail import deal, tail_counts
 from fasa.data.prepared import PARTS, replacing_folder, write_source
-from fasa.data.scenes import paint
+from fasa.data.scenes import Thing, paint
 from fasa.errors import UserError
 from fasa.sections import Count, Section, Seed, Share
 
 Side = Annotated[int, Meta(ge=8, le=4096)]  # pixels in which a glyph can be told from another
 Number = Annotated[int, Meta(ge=1, le=1_000_000)]
+NumberOr0 = Annotated[int, Meta(ge=0, le=1_000_000)]
 NEGATIVES = 200  # at most so many absent classes are listed for an image; LVIS lists a few
 
 
 class Images(Section):
-    """Number of images of each part; fields are `PARTS`."""
+    """Number of images of each part; fields are `PARTS`. No ``tune``: no such part."""
 
     train: Number
     adapt: Number
     val: Number
+    tune: NumberOr0 = 0
 
 
 class Settings(Section, tag_field="kind", tag="glyphs"):
@@ -45,20 +49,27 @@ class Settings(Section, tag_field="kind", tag="glyphs"):
         images: number of images of each part.
         objects: fewest and most objects of an image.
         object_size: smallest and largest side of an object before it is turned, in pixels.
-        exponent: of the class counts in train, see `zipf_counts`; adapt and val are balanced.
+        ratio: of the most frequent class to the rarest in train, see `tail_counts`; the other parts are
+            balanced.
         pairs: number of planted pairs of classes that often share an image.
         together: how often they do, see `deal`.
+        scraps: fewest and most scraps of an image, which are not annotated.
+        faint: share of the objects, and of the scraps, that are hard to see, see `scenes.Thing`.
+        visible: share of every object that others leave in sight; below a half it may be hard to recognise.
     """
 
     seed: Seed
     classes: Number = 60
     image_size: Side = 128
-    images: Images = Images(train=1500, adapt=240, val=400)
+    images: Images = Images(train=1500, adapt=240, val=400, tune=400)
     objects: tuple[Number, Number] = (3, 8)
     object_size: tuple[Side, Side] = (28, 60)
-    exponent: Annotated[float, Meta(ge=0, le=10)] = 2.8
+    ratio: Ratio = 500.0
     pairs: Count = 6
     together: Share = 0.6
+    scraps: tuple[NumberOr0, NumberOr0] = (0, 3)
+    faint: Share = 0.2
+    visible: Annotated[float, Meta(ge=0.1, le=1)] = 0.5
 
     def __post_init__(self):
         for met, rule in (
@@ -68,6 +79,7 @@ class Settings(Section, tag_field="kind", tag="glyphs"):
                 self.object_size[1] <= self.image_size,
                 f"object_size must be at most image_size, {self.image_size}",
             ),
+            (self.scraps[0] <= self.scraps[1], "scraps must be [fewest, most]"),
             (2 * self.pairs <= self.classes, f"pairs must be at most {self.classes // 2}, half of classes"),
         ):
             if not met:
@@ -75,7 +87,7 @@ class Settings(Section, tag_field="kind", tag="glyphs"):
 
 
 def prepare(settings: Settings, out: str | Path) -> None:
-    """Render train, adapt and val into `out`, which is replaced when all is written.
+    """Render the parts into `out`, which is replaced when all is written.
 
     Same arguments, same bytes: every image is drawn from a seed of its own. Images are ``{part}/000001.png``
     and so on, ``annotations/{part}.json`` is in the format of LVIS v1, with frequency and counts of train in
@@ -85,39 +97,66 @@ def prepare(settings: Settings, out: str | Path) -> None:
     Raises:
         UserError: a folder that holds something else, or fewer objects than classes.
     """
-    classes, pairs, size = settings.classes, settings.pairs, settings.image_size
-
+    classes, pairs = settings.classes, settings.pairs
     plan, *seeds = np.random.SeedSequence(settings.seed).spawn(1 + len(PARTS))
     rng = np.random.default_rng(plan)
     characters = alphabet.choose(classes, rng)
+    others = [character for character in alphabet.pool() if character not in characters]
+    if settings.scraps[1] and not others:
+        raise UserError("data.scraps: every character is a class, so there is none to tear; choose [0, 0]")
     rank = rng.permutation(classes)
     partners = rng.permutation(classes)[: 2 * pairs].reshape(pairs, 2)
 
     with replacing_folder(out) as scratch:
         written = {}
         for part, part_seed in zip(PARTS, seeds, strict=True):
+            if not getattr(settings.images, part):
+                continue
             rng = np.random.default_rng(part_seed)
             sizes = rng.integers(*settings.objects, getattr(settings.images, part), endpoint=True)
             total = int(sizes.sum())
             if part == "train" and total < classes:
                 raise UserError(f"data.images.train: {total} objects are too few for {classes} classes")
-            counts = zipf_counts(classes, total, settings.exponent if part == "train" else 0)[rank]
+            counts = tail_counts(classes, total, settings.ratio if part == "train" else 1)[rank]
             scenes = deal(counts, sizes, partners, settings.together, rng)
             (scratch / part).mkdir()
             content = written[part] = {"images": [], "annotations": []}
             for labels, image_seed in zip(scenes, part_seed.spawn(len(scenes)), strict=True):
                 rng = np.random.default_rng(image_seed)
-                picture, shown = paint([characters[k] for k in labels], size, settings.object_size, rng)
-                image = _image(part, 1 + len(content["images"]), size, labels, classes, rng)
+                things, objects = _things([characters[k] for k in labels], others, settings, rng)
+                picture, shown = paint(
+                    things, settings.image_size, settings.object_size, rng, settings.visible
+                )
+                number = 1 + len(content["images"])
+                image = _image(part, number, settings.image_size, labels, classes, rng)
                 # A higher level of compression is slower and saves little.
                 Image.fromarray(picture).save(scratch / image["file_name"], compress_level=2)
                 content["images"].append(image)
-                content["annotations"] += _annotations(image, 1 + len(content["annotations"]), labels, shown)
+                content["annotations"] += _annotations(
+                    image, 1 + len(content["annotations"]), labels, shown[..., None] == objects
+                )
         categories = _categories(characters, partners, written["train"]["annotations"])
         for part, content in written.items():
             text = json.dumps(content | {"categories": categories}, sort_keys=True, separators=(",", ":"))
             (scratch / "annotations" / f"{part}.json").write_text(text + "\n")
-        write_source(scratch, Source(kind="glyphs", images=".", iou_types=["segm", "bbox"]))
+        write_source(
+            scratch, Source(kind="glyphs", images=".", iou_types=["segm", "bbox"], parts=tuple(written))
+        )
+
+
+def _things(
+    characters: list[str], others: list[str], settings: Settings, rng: np.random.Generator
+) -> tuple[list[Thing], np.ndarray]:
+    """Return what a scene shows, scraps among the objects, and the place of each object there."""
+    scraps = rng.integers(*settings.scraps, endpoint=True)
+    drawn = [others[i] for i in rng.integers(len(others), size=scraps)] if scraps else []
+    faint = rng.random(len(characters) + scraps) < settings.faint
+    things = [
+        Thing(character, bool(pale), torn=i >= len(characters))
+        for i, (character, pale) in enumerate(zip(characters + drawn, faint, strict=True))
+    ]
+    order = rng.permutation(len(things))
+    return [things[i] for i in order], np.argsort(order)[: len(characters)]
 
 
 def _image(part: str, number: int, size: int, labels: list[int], classes: int, rng) -> dict:
@@ -136,8 +175,8 @@ def _image(part: str, number: int, size: int, labels: list[int], classes: int, r
     }
 
 
-def _annotations(image: dict, first: int, labels: list[int], shown: np.ndarray) -> list[dict]:
-    masks = np.asfortranarray(shown[..., None] == np.arange(len(labels)), np.uint8)
+def _annotations(image: dict, first: int, labels: list[int], masks: np.ndarray) -> list[dict]:
+    codes = rle.encode(np.asfortranarray(masks, np.uint8))
     return [
         {
             "id": first + index,
@@ -148,7 +187,7 @@ def _annotations(image: dict, first: int, labels: list[int], shown: np.ndarray) 
             "iscrowd": 0,
             "segmentation": {"size": code["size"], "counts": code["counts"].decode()},
         }
-        for index, (label, code) in enumerate(zip(labels, rle.encode(masks), strict=True))
+        for index, (label, code) in enumerate(zip(labels, codes, strict=True))
     ]
 
 

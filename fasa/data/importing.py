@@ -334,27 +334,29 @@ def write(out: str | Path, kind: str, root: Path, parts: dict[str, Part], iou_ty
         out: its folder.
         kind: of `fasa.data.DETECTION`.
         root: the folder of images.
-        parts: one of each of `PARTS`, their pictures found.
+        parts: of `PARTS`, in any order, their pictures found.
         iou_types: what can be evaluated.
     """
     categories = complete(parts)
+    parts = {part: parts[part] for part in PARTS if part in parts}
     pictures = {
         part: {content.pictures[image.id] for image in content.images} for part, content in parts.items()
     }
-    for part in ("val", "adapt"):
-        if shared := len(pictures[part] & pictures["train"]):
-            print(
-                f"{part}: {shared} of {len(pictures[part])} images are train's: it tells less than it seems"
-            )
+    for part, mine in pictures.items():
+        if part != "train" and (shared := len(mine & pictures["train"])):
+            print(f"{part}: {shared} of {len(mine)} images are train's: it tells less than it seems")
     leaky = not pictures["adapt"].isdisjoint(pictures["val"])
     if leaky:
         print("adapt: has images of val, which is reported on: rows that adapt to it are leaky")
+    if not pictures.get("tune", set()).isdisjoint(pictures["val"]):
+        print("tune: has images of val, which is reported on: what is chosen there is chosen on the report")
     with replacing_folder(out) as folder:
-        for part in PARTS:
-            _write_part(folder / "annotations" / f"{part}.json", parts[part], categories)
-            print(f"{part}: {len(parts[part].images)} images, {len(parts[part].annotations)} objects")
+        for part, content in parts.items():
+            _write_part(folder / "annotations" / f"{part}.json", content, categories)
+            print(f"{part}: {len(content.images)} images, {len(content.annotations)} objects")
         write_manifest(folder / MANIFEST, set().union(*pictures.values()))
-        write_source(folder, Source(kind=kind, images=str(root), iou_types=iou_types, leaky=leaky))
+        made = Source(kind=kind, images=str(root), iou_types=iou_types, leaky=leaky, parts=tuple(parts))
+        write_source(folder, made)
 
 
 def _write_part(path: Path, part: Part, categories: list[dict]) -> None:

@@ -3,17 +3,25 @@
 import numpy as np
 
 
-def zipf_counts(classes: int, total: int, exponent: float) -> np.ndarray:
+def tail_counts(classes: int, total: int, ratio: float) -> np.ndarray:
     """Return the instance counts of K classes, most frequent first: (K,) int64, of the given sum.
 
-    They follow the law of Zipf and Mandelbrot, n_r ~ (r + K / 10) ** -exponent for ranks r = 1 .. K, above
-    one instance for each class if `total` >= K. The offset flattens the head, so that no single class fills
-    the scenes. Exponent 0 gives counts that are equal up to one.
+    They fall exponentially, n_i ~ ratio ** -(i / (K - 1)), i = 0 .. K - 1, as those of CIFAR-100-LT, but to
+    no less than one instance if `total` >= K. Ratio 1 gives counts that are equal up to one.
+
+    The numbers of LVIS's images are about of that law: by rank, a third of its classes are in up to 10, a
+    third in up to 100. By a power law most classes would be rare, or few frequent.
     """
-    weights = (np.arange(1, classes + 1) + classes / 10) ** -float(exponent)
+    weights = np.float64(ratio) ** (-np.arange(classes) / max(classes - 1, 1))
     least = min(1, total // classes)
-    bounds = np.rint(np.cumsum(weights) / weights.sum() * (total - least * classes)).astype(np.int64)
-    return least + np.sort(np.diff(bounds, prepend=0))[::-1]  # differences of rounded sums keep the total
+    head = classes  # so many have more than the least
+    while head > 1 and weights[head - 1] / weights[:head].sum() * (total - least * (classes - head)) < least:
+        head -= 1
+    bounds = np.cumsum(weights[:head]) / weights[:head].sum() * (total - least * (classes - head))
+    counts = np.full(classes, least)
+    # Differences of rounded sums keep the total.
+    counts[:head] = np.sort(np.diff(np.floor(bounds + 0.5).astype(np.int64), prepend=0))[::-1]
+    return counts
 
 
 def deal(
@@ -29,7 +37,7 @@ def deal(
         rng: source of randomness.
 
     Returns:
-        The classes of each scene's objects, in the order of painting.
+        The classes of each scene's objects.
     """
     couples = np.repeat(pairs, (together * counts[pairs].min(1)).astype(np.int64), axis=0)
     hosts = rng.permutation(np.flatnonzero(sizes >= 2))

@@ -327,8 +327,17 @@ def checked_annotations(data: str | Path, part: str) -> File:
 
     Args:
         data: the folder.
-        part: "train", "adapt" or "val"; of train every category has an instance.
+        part: of `fasa.data.prepared.PARTS`; of train every category has an instance.
+
+    Raises:
+        UserError: the data set was prepared without that part, or it is damaged.
     """
+    found = source(data)
+    if part not in found.parts:
+        raise UserError(
+            f"{data}: has no part {part}, only {', '.join(found.parts)}; data.{part} makes one "
+            f"(data.images.{part} of kind glyphs)"
+        )
     annotations = read(Path(data, "annotations", f"{part}.json"), train=part == "train")
-    check_images(source(data).images, annotations)
+    check_images(found.images, annotations)
     return annotations

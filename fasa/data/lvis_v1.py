@@ -81,13 +81,15 @@ class Settings(Section, tag_field="kind", tag="lvis_v1", kw_only=True):
         path: the folder.
         adapt: the share of train's images that is cut out, see `importing.hold_out` for what a rare class
             loses; or "val", the paper's choice: then rows are reported on what they adapted to, and leaky.
-        seed: of the cut.
+        tune: the share of train's images that is cut out to choose settings on; None: no such part.
+        seed: of the cuts.
         complete: whether the published numbers of images, classes and objects must be met.
         fetch: whether what is not there is downloaded, 20.6 GB, and unpacked, 22 GB.
     """
 
     path: str
     adapt: Annotated[float, Meta(gt=0, lt=1)] | Literal["val"] = 0.1
+    tune: Annotated[float, Meta(gt=0, lt=1)] | None = None
     seed: Seed = 0
     complete: bool = True
     fetch: bool = False
@@ -124,8 +126,9 @@ def prepare(settings: Settings, out: str | Path) -> None:
         content.pictures = locate(content.images, root, "", path)
     if settings.adapt == "val":
         parts["adapt"] = parts["val"]
-    else:
-        parts |= importing.split(parts["train"], [Cut("adapt", settings.adapt, 2)], settings.seed)
+    shares = dict(adapt=settings.adapt, tune=settings.tune)
+    cuts = [Cut(part, share, 2) for part, share in shares.items() if isinstance(share, float)]
+    parts |= importing.split(parts["train"], cuts, settings.seed)
     importing.write(out, "lvis_v1", root, parts, ["segm", "bbox"])
 
 

@@ -1,8 +1,11 @@
 """The folder that every kind of detection data leaves, and how it is written whole or not at all.
 
-annotations/{train,adapt,val}.json   LVIS v1, categories and their counts those of train
-source.json                          where the images are, see `fasa.data.Source`
-images.tsv                           where images lie elsewhere: name, bytes and time of each, in their place
+annotations/PART.json   LVIS v1, categories and their counts those of train
+source.json             where the images are, see `fasa.data.Source`
+images.tsv              where images lie elsewhere: name, bytes and time of each, in their place
+
+The parts: train; adapt, which FASA adapts to; val, which is reported; and, where the settings ask for it,
+tune, on which settings are chosen: neither on what is reported, nor on what FASA has adapted to.
 """
 
 import os
@@ -17,7 +20,7 @@ from fasa.data import Source
 from fasa.errors import UserError
 from fasa.files import readable_errors
 
-PARTS = ("train", "adapt", "val")  # a new one goes last: seeds are dealt in this order
+PARTS = ("train", "adapt", "val", "tune")  # a new one goes last: seeds are dealt in this order
 MANIFEST = "images.tsv"
 OWN = {*PARTS, "annotations", "source.json", MANIFEST}
 

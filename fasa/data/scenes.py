@@ -1,7 +1,7 @@
 """Scenes: glyphs as stickers, scattered over a textured ground and over each other, with exact masks.
 
 Every glyph is a sticker, its strokes on a body of another colour, and the body is the object: bare strokes
-are too thin for masks of 28 x 28 cells.
+are too thin for masks of 28 x 28 cells. Some are faint, some only a piece of a sticker, torn off.
 
 Shape legend: N objects of a scene, H = W the image size, h x w the window of one sticker.
 """
@@ -18,9 +18,25 @@ from fasa.errors import UserError
 
 BORDER = 0.12  # width of the body around the strokes, as a share of the glyph's longest side
 ANGLE = 20  # degrees; more would turn one character into another, as would a flip
-VISIBLE = 0.6  # share of every object that later objects leave in sight
+TORN = (0.3, 0.55)  # share of its body that a torn sticker keeps
+FAINT = (30, 60)  # contrast of a faint body with what is below it, summed over the channels, of 765
+FAINT_INK = (30, 60)  # of its strokes with the body, in luma, of 255
 DETAIL = 96  # longest side, in pixels, at which a glyph's outlines are stored
 LUMA = np.array([0.299, 0.587, 0.114])
+
+
+class Thing(NamedTuple):
+    """What a scene shows in one place.
+
+    Args:
+        character: one of a sticker's.
+        faint: without its dark rim, and hardly of another colour than what is below it.
+        torn: a piece of it, of `TORN`.
+    """
+
+    character: str
+    faint: bool = False
+    torn: bool = False
 
 
 class Sticker(NamedTuple):
@@ -81,51 +97,81 @@ def turn(sticker: Sticker, size: float, angle: float) -> tuple[np.ndarray, np.nd
         * scale
         for outline in (sticker.strokes, sticker.body)
     )
+    return _cropped(strokes, body)
+
+
+def tear(strokes: np.ndarray, body: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Tear a piece off a turned sticker along a wavy line; arguments and result as of `turn`."""
+    y, x = np.indices(body.shape, np.float32)
+    direction, period = rng.uniform(0, 2 * np.pi), rng.uniform(8, 16)
+    across = x * np.cos(direction) + y * np.sin(direction)
+    along = y * np.cos(direction) - x * np.sin(direction)
+    edge = across + np.sin(along * (2 * np.pi / period))
+    edge -= np.quantile(edge[body < 0], rng.uniform(*TORN))
+    return _cropped(np.maximum(strokes, edge), np.maximum(body, edge))
+
+
+def _cropped(strokes: np.ndarray, body: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = (np.flatnonzero((body < 0).any(axis)) for axis in (1, 0))
     crop = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     return strokes[crop], body[crop]
 
 
 def paint(
-    characters: list[str], image_size: int, object_size: tuple[int, int], rng: np.random.Generator
+    things: list[Thing],
+    image_size: int,
+    object_size: tuple[int, int],
+    rng: np.random.Generator,
+    visible: float = 0.6,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paint a scene with one sticker for each of N characters, the first at the back.
+    """Paint a scene with N stickers, the first at the back.
 
-    Stickers lie within the image, in a random face each, and at least `VISIBLE` of every one stays in sight.
+    They lie within the image, in a random face each.
+
+    Args:
+        things: what they show.
+        image_size: H = W, in pixels.
+        object_size: smallest and largest side of a sticker before it is turned or torn, in pixels.
+        rng: source of randomness.
+        visible: share of every one that later ones leave in sight.
 
     Returns:
-        The picture (H, W, 3) uint8, and which object each pixel shows (H, W) in [-1, N), -1 for the ground.
+        The picture (H, W, 3) uint8, and which thing each pixel shows (H, W) in [-1, N), -1 for the ground.
 
     Raises:
         UserError: the objects do not fit the image.
     """
     for _ in range(100):
-        if placed := _scatter(characters, image_size, object_size, rng):
+        if placed := _scatter(things, image_size, object_size, rng, visible):
             break
     else:
         raise UserError(
-            f"data.objects: {len(characters)} objects of {object_size[0]} to {object_size[1]} pixels do not "
-            f"fit an image of {image_size}: lower data.objects or data.object_size, or raise data.image_size"
+            f"data.objects: {len(things)} objects of {object_size[0]} to {object_size[1]} pixels do not fit "
+            f"an image of {image_size}: lower objects, scraps, object_size or visible, or raise image_size"
         )
     stickers, shown = placed
     picture = _ground(image_size, rng)
-    for strokes, body, window in stickers:
+    for thing, (strokes, body, window) in zip(things, stickers, strict=True):
         patch = picture[window]
-        colour, ink = _colours(patch.mean((0, 1)), rng)
+        ground = patch.mean((0, 1))
+        colour, ink = _faint_colours(ground, rng) if thing.faint else _colours(ground, rng)
         # The dark rim parts a sticker from one of the same colour below it.
-        for distance, coat in ((body, 0.55 * colour), (body + 1.5, colour), (strokes, ink)):
+        rim = colour if thing.faint else 0.55 * colour
+        for distance, coat in ((body, rim), (body + 1.5, colour), (strokes, ink)):
             patch += np.clip(0.5 - distance, 0, 1)[..., None] * (coat - patch)
     return np.rint(picture).astype(np.uint8), shown
 
 
-def _scatter(characters, image_size, object_size, rng):
-    """Return N (strokes, body, window) and the objects shown (H, W), or None where one found no place."""
+def _scatter(things, image_size, object_size, rng, visible):
+    """Return N (strokes, body, window) and the things shown (H, W), or None where one found no place."""
     shown = np.full((image_size, image_size), -1)
-    full, seen = np.zeros((2, len(characters)))  # pixels of each object: alone, and so far in sight
+    full, seen = np.zeros((2, len(things)))  # pixels of each: alone, and so far in sight
     stickers = []
-    for index, character in enumerate(characters):
-        outlines = sticker(character, alphabet.FACES[rng.integers(len(alphabet.FACES))])
+    for index, thing in enumerate(things):
+        outlines = sticker(thing.character, alphabet.FACES[rng.integers(len(alphabet.FACES))])
         strokes, body = turn(outlines, rng.uniform(*object_size), np.deg2rad(rng.uniform(-ANGLE, ANGLE)))
+        if thing.torn:
+            strokes, body = tear(strokes, body, rng)
         mask = body < 0
         room = image_size - np.array(mask.shape)
         if room.min() < 0:
@@ -134,7 +180,7 @@ def _scatter(characters, image_size, object_size, rng):
             window = slice(y, y + mask.shape[0]), slice(x, x + mask.shape[1])
             hidden = shown[window][mask]
             left = seen - np.bincount(hidden[hidden >= 0], minlength=len(seen))
-            if (left >= VISIBLE * full).all():
+            if (left >= visible * full).all():
                 break
         else:
             return None
@@ -171,3 +217,11 @@ def _colours(ground: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, 
     body = colours[(contrast >= min(200, contrast.max())).argmax()]  # the first with enough, or the best
     inks = rng.uniform(0, 255, (16, 3))
     return body, inks[np.abs((inks - body) @ LUMA).argmax()]
+
+
+def _faint_colours(ground: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the colours of a body that is hardly another than the ground's, and of its strokes."""
+    change = rng.uniform(-1, 1, 3)
+    body = np.clip(ground + rng.uniform(*FAINT) * change / np.abs(change).sum(), 0, 255)
+    ink = rng.uniform(*FAINT_INK)
+    return body, body + (ink if body @ LUMA < 128 else -ink)

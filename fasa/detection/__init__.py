@@ -6,7 +6,7 @@ What only some configs name is imported when it is first built: a run loads what
 from importlib import import_module
 
 from mmdet.registry import DATA_SAMPLERS, HOOKS, MODELS, TRANSFORMS
-from mmengine.registry import METRICS
+from mmengine.registry import METRICS, OPTIM_WRAPPER_CONSTRUCTORS
 
 from fasa.detection.adaptation import AdaptationHook
 from fasa.detection.head import (
@@ -20,12 +20,15 @@ from fasa.detection.progress import ProgressHook
 from fasa.detection.resume import ExactResumeHook
 
 ON_FIRST_USE = {  # registry and module of each name
+    "ChannelsLastHook": (HOOKS, "channels_last"),
+    "ClassifierApart": (OPTIM_WRAPPER_CONSTRUCTORS, "classifier_apart"),
     "ClockHook": (HOOKS, "clock"),
     "CompatibleInstaBoost": (TRANSFORMS, "instaboost"),
     "FASALVISMetric": (METRICS, "metric"),
     "KeepLabels": (TRANSFORMS, "nms_resampling"),
     "NMSResamplingRPNHead": (MODELS, "nms_resampling"),
     "PhasesHook": (HOOKS, "phases"),
+    "RowRoIExtractor": (MODELS, "roi_align"),
     "RepeatFactorSampler": (DATA_SAMPLERS, "repeat_factor_sampler"),
 }
 __all__ = [

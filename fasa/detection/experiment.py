@@ -15,9 +15,9 @@ from fasa import traits
 from fasa.data import source
 from fasa.data.lvis import checked_annotations
 from fasa.detection.head import STAGE_SEED
-from fasa.detection.training import history, save_model, train
+from fasa.detection.training import history, save_model, start_from, train
 from fasa.errors import UserError
-from fasa.job import Job, Schedule, method
+from fasa.job import Job, Optimizer, Schedule, method
 from fasa.sections import read
 
 
@@ -59,13 +59,13 @@ def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
     loop = dict(type="EpochBasedTrainLoop", max_epochs=schedule.epochs)
     cfg.train_cfg = loop if by_epoch else dict(type="IterBasedTrainLoop", max_iters=schedule.iterations)
     cfg.train_dataloader.batch_size = schedule.batch
-    cfg.optim_wrapper.optimizer.lr = schedule.lr
+    cfg.optim_wrapper.update(optimizers(job.optimizer))
     cfg.param_scheduler = schedulers(schedule)
     # Not on a GPU: bilinear upsampling has no deterministic backward there and would refuse.
     cfg.randomness = dict(seed=job.seed, deterministic=not torch.cuda.is_available())
     cfg.work_dir, cfg.experiment_name = str(work_dir), Path(work_dir).name
     classes = Classes(**cfg.classes)
-    hooks = list(cfg.get("custom_hooks", []))
+    hooks = []
     for name, settings in job.traits.items():
         trait = traits.load(name)
         for module in trait.imports:
@@ -80,8 +80,19 @@ def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
             hooks.append(dict(type="PhasesHook"))
         # What is frozen, or bypassed by scores of another kind, gets no gradient.
         cfg.find_unused_parameters = method(job.augmenter).changes_scores
-    cfg.custom_hooks = hooks
+    cfg.custom_hooks = [*hooks, *cfg.get("custom_hooks", [])]
     return cfg
+
+
+def optimizers(optimizer: Optimizer) -> dict:
+    """Of mmengine's `optim_wrapper` what says how to optimise."""
+    settings = msgspec.to_builtins(optimizer)
+    settings = {name: value for name, value in settings.items() if name != "classifier" and value is not None}
+    built = dict(optimizer=settings | dict(fused=True))  # a loop over parameters is slower
+    if optimizer.classifier:
+        built["optimizer"]["classifier"] = optimizers(optimizer.classifier)["optimizer"]
+        built["constructor"] = "ClassifierApart"
+    return built
 
 
 def schedulers(schedule: Schedule) -> list[dict]:
@@ -157,6 +168,8 @@ def _warm_up(job: Job, work_dir: Path, out: Path) -> None:
 def _train(job: Job, schedule: Schedule, work_dir: Path, out: Path, branch_from: Path | None = None):
     settle(job.threads)
     cfg = training_config(job, schedule, work_dir)
+    if job.pretrained and branch_from is None:
+        start_from(cfg, job.pretrained)
     runner = train(cfg, branch_from)
     save_model(runner.model, cfg.classes["names"], out)
     return runner

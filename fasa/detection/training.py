@@ -4,9 +4,11 @@ import io
 from pathlib import Path
 
 import torch
+from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
@@ -15,6 +17,7 @@ from fasa.class_stats import all_reduce_sum
 from fasa.detection.adaptation import AdaptationHook
 from fasa.detection.resume import AUGMENTER, LAST, check_model, read_checkpoint
 from fasa.detection.two_stage import unwrap
+from fasa.errors import UserError
 from fasa.files import replacing
 
 
@@ -44,6 +47,28 @@ class Branch(Hook):
         }
         check_model(model, kept, self.checkpoint)
         model.load_state_dict(kept, strict=False)
+
+
+def start_from(cfg: Config, checkpoint: str | Path) -> None:
+    """Let the backbone of a config start from a checkpoint of `save_model`, of nothing but a ``backbone``.
+
+    Args:
+        cfg: with `classes.names`, see `fasa.detection.experiment.model_config`.
+
+    Raises:
+        UserError: there is none, it has learnt classes that the detector is to learn, or it is of another
+            backbone, which mmengine would only remark upon.
+    """
+    prefix, found = "backbone.", read_checkpoint(checkpoint)
+    if both := {*found["meta"]["dataset_meta"]["classes"]} & {*cfg.classes["names"]}:
+        raise UserError(
+            f"{checkpoint}: has learnt {min(both)} and {len(both) - 1} more of the data's classes already; "
+            "pretrain on these data anew"
+        )
+    state = {name.removeprefix(prefix): value for name, value in found["state_dict"].items()}
+    init_default_scope("mmdet")
+    check_model(MODELS.build(cfg.model.backbone), state, checkpoint)
+    cfg.model.backbone.init_cfg = dict(type="Pretrained", checkpoint=str(checkpoint), prefix=prefix)
 
 
 def train(cfg: Config, branch_from: Path | None = None) -> Runner:

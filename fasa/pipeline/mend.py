@@ -35,7 +35,7 @@ def mend() -> list[str]:
         with make_lock(f"{rwlock}.lock"):  # as DVC does around its own edits
             if _mend_rwlock(rwlock):
                 mended.append(f"{rwlock.relative_to(folder)} held what a killed process had left: mended")
-        for pipeline in [*folder.glob("dvc.yaml"), *folder.glob("*/dvc.yaml")]:
+        for pipeline in [*folder.glob("dvc.yaml"), *folder.glob("tuning/*/dvc.yaml")]:
             if line := _mend_lock(pipeline.with_suffix(".lock"), folder):
                 mended.append(line)
         return mended

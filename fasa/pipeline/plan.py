@@ -27,11 +27,11 @@ from fasa.command import command
 from fasa.data import kinds
 from fasa.errors import UserError
 from fasa.files import replacing
-from fasa.job import Job
+from fasa.job import MODEL, Job
 from fasa.params import Params, read_params
 from fasa.pipeline import closure, strip
 from fasa.pipeline.project import JOBS, NOTEBOOKS, root
-from fasa.rows import compose, compose_classifier, shared_warmup
+from fasa.rows import candidate, compose, compose_classifier, shared_warmup
 from fasa.sections import Section
 
 RUNNER = ("fasa.pipeline.run", "fasa.pipeline.execute", "fasa.pipeline.kernel")  # part of every stage
@@ -43,6 +43,7 @@ REPORTS = {  # of evaluated rows, and their notebooks
     "table8": "comparison",
     "augmentations": "comparison",
     "combinations": "comparison",
+    "optimizer": "comparison",
 }
 
 
@@ -91,11 +92,23 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
     module, settings = kinds.find(kinds.DETECTION, scale.data, f"{profile}.data")
     yield of_data(f"data@{profile}", "data", module, settings, profile=profile)
 
-    row = params.tuning.row
+    augmenters = [compose(params, profile, name, chosen.seeds[0]).augmenter or {} for name in chosen.rows]
+    groups = next((one["groups"] for one in augmenters if "groups" in one), {})
     for seed in chosen.seeds:
         yield of_job(f"warmup@{profile}-{seed}", "warmup", shared_warmup(params, profile, seed))
-        groups = (compose(params, profile, row, seed).augmenter or {}).get("groups", {})
         yield Stage(f"cluster@{profile}-{seed}", "cluster", dict(profile=profile, seed=seed, groups=groups))
+    model = Path("configs", scale.configs or profile, f"{MODEL}.py")
+    yield Stage(
+        f"pretrain@{profile}",
+        "pretrain",
+        dict(
+            profile=profile,
+            config=str(model),
+            threads=scale.threads,
+            pretrain=msgspec.to_builtins(scale.pretrain),
+        ),
+        files=tuple(closure.config_files(model)),
+    )
     for name in chosen.rows:
         jobs = [compose(params, profile, name, seed) for seed in chosen.seeds]
         for job in jobs:
@@ -103,15 +116,8 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
             resamples = scale.table.resamples
             yield of_job(f"evaluate@{profile}-{job.name}", "evaluate", job, resamples=resamples)
         yield of_job(f"cost@{profile}-{name}", "cost", jobs[0], iterations=scale.cost.iterations)
-    for scaled in params.tuning.prob_scale:
-        for seed in params.tuning.seeds:
-            job = compose(params, profile, row, seed)
-            if job.augmenter is None:
-                raise UserError(f"params.yaml: tuning.row: {row} has no augmenter, so no prob_scale")
-            job = msgspec.structs.replace(job, augmenter=job.augmenter | dict(prob_scale=scaled))
-            yield of_job(f"candidate@{profile}-{scaled:g}-{seed}", "candidate", job, prob_scale=f"{scaled:g}")
-    tried = dict(prob_scale=[f"{one:g}" for one in params.tuning.prob_scale], seeds=params.tuning.seeds)
-    yield Stage(f"choice@{profile}", "choice", dict(profile=profile, **tried))
+    for study in params.tuning:
+        yield from of_study(params, profile, study)
 
     settings = dict(profile=profile, rows=chosen.rows, seeds=chosen.seeds)
     for name, notebook in REPORTS.items():
@@ -124,6 +130,27 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
         name: msgspec.to_builtins(compose(params, profile, name, chosen.seeds[0])) for name in chosen.rows
     }
     yield Stage(f"remarks@{profile}", "remarks", settings | dict(jobs=jobs))
+
+
+def of_study(params: Params, profile: str, study: str) -> Iterator[Stage]:
+    """The stages of a tuning study, and the one that says what its rule chooses."""
+    notebook, those = f"choice_{study}", params.tuning[study]
+    if not Path("notebooks", f"{notebook}.ipynb").is_file():
+        raise UserError(f"params.yaml: tuning.{study}: there is no notebooks/{notebook}.ipynb with its rule")
+    for name in those.candidates:
+        for seed in those.seeds:
+            one = candidate(params, profile, study, name, seed)
+            modules, files = {*filter(None, [one.data and one.data["module"]])}, set()
+            for job in filter(None, [*one.rows, one.warmup]):
+                stage = of_job("", "candidate", job)
+                modules.update(stage.modules)
+                files.update(stage.files)
+            settings = dict(profile=profile, study=study, name=name, seed=seed)
+            settings["candidate"] = msgspec.to_builtins(one)
+            where = f"candidate@{profile}-{study}-{name}-{seed}"
+            yield Stage(where, "candidate", settings, tuple(modules), tuple(files))
+    settings = dict(profile=profile, study=study, seeds=those.seeds, candidates=those.candidates)
+    yield Stage(f"choice@{profile}-{study}", notebook, settings)
 
 
 def of_data(name: str, notebook: str, module: ModuleType, settings: Section, **more: Any) -> Stage:
@@ -141,6 +168,8 @@ def of_job(name: str, notebook: str, job: Job, **more: Any) -> Stage:
     for trait in job.traits:
         modules += traits.load(trait).imports
         files.append(traits.FOLDER / f"{trait}.py")
+    if job.optimizer.classifier:
+        modules.append("fasa.detection.classifier_apart")
     if job.augmenter:
         modules.append(fasa.methods()[job.augmenter["type"]])
         if job.augmenter.get("phase"):

@@ -44,7 +44,7 @@ def run(stage: str) -> None:
             the job does not know, another run of the same stage, or an input that was edited during the run.
             The executed notebook is then as it was.
     """
-    name = stage.rpartition(":")[2]  # of another file than dvc.yaml: tuning/dvc.yaml:candidate@...
+    name = stage.rpartition(":")[2]  # of another file than dvc.yaml: tuning/regime/dvc.yaml:candidate@...
     job = read_job(name)
     source = NOTEBOOKS / f"{job['notebook']}.ipynb"
     before = _inputs(stage, name, job)

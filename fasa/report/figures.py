@@ -194,6 +194,63 @@ def margin_sensitivity(margins: dict[float, dict[int, dict[str, float]]]) -> Fig
     return figure
 
 
+def regimes(found: dict[str, dict[str, dict[int, dict[str, float]]]], ratios: dict[str, float]) -> Figure:
+    """Mask APr / APf, and both by themselves, of a study's candidates: means over seeds.
+
+    Args:
+        found: metrics by candidate, row and seed.
+        ratios: the rows, and the ratio of each on LVIS.
+    """
+    figure, panels = plt.subplots(1, 2, sharey=True, figsize=(9, 1.6 + 0.4 * len(found)))
+    for i, (row, wanted) in enumerate(ratios.items()):
+        rare, frequent = (
+            np.array(
+                [
+                    np.mean([seed.get(f"segm_{group}", np.nan) for seed in rows[row].values()])
+                    for rows in found.values()
+                ]
+            )
+            for group in ("APr", "APf")
+        )
+        y = np.arange(len(found)) + 0.16 * (i - (len(ratios) - 1) / 2)
+        panels[0].plot(rare / np.maximum(frequent, 1e-9), y, "o", color=f"C{i}", label=row)
+        panels[0].axvline(wanted, color=f"C{i}", linestyle="--", linewidth=1)
+        panels[1].plot(rare, y, "o", color=f"C{i}")
+        panels[1].plot(frequent, y, "o", color=f"C{i}", mfc="none")
+    panels[0].set(xlabel="mask APr / APf (dashed: LVIS)", xlim=(0, None))
+    panels[1].set(xlabel="mask AP [%]: rare filled, frequent open", xlim=(0, None))
+    panels[0].set_yticks(range(len(found)), found)
+    panels[0].set_ylim(len(found) - 0.5, -0.5)
+    panels[0].legend()
+    return figure
+
+
+def scale_curve(found: dict[str, dict[str, dict[int, dict[str, float]]]], scales: dict[str, float]) -> Figure:
+    """Mask AP and APr over `prob_scale`, a panel for each row: lines are means over seeds, dots the seeds.
+
+    Args:
+        found: metrics by candidate, row and seed.
+        scales: the `prob_scale` of each candidate.
+    """
+    rows = list(next(iter(found.values())))
+    names = sorted(found, key=scales.get)
+    figure, panels = plt.subplots(1, len(rows), sharey=True, figsize=(4.5 * len(rows), 4.2), squeeze=False)
+    for axes, row in zip(panels.flat, rows, strict=True):
+        for i, (metric, label) in enumerate(dict(AP="all", APr="rare").items()):
+            values = [
+                [seed.get(f"segm_{metric}", np.nan) for seed in found[name][row].values()] for name in names
+            ]
+            axes.plot([scales[name] for name in names], np.mean(values, axis=1), color=f"C{i}", label=label)
+            for name, seeds in zip(names, values, strict=True):
+                axes.plot([scales[name]] * len(seeds), seeds, "o", markersize=4, color=f"C{i}")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks([scales[name] for name in names], [f"{scales[name]:g}" for name in names])
+        axes.set(title=row, xlabel="prob_scale")
+    panels[0, 0].set_ylabel("mask AP [%]")
+    panels[0, 0].legend(title="classes")
+    return figure
+
+
 def partner_shares(shares: dict[int, tuple[float, float]]) -> Figure:
     """How often a tail class meets a confusing class in its batch (appendix F, Chu et al.).
 

@@ -16,7 +16,7 @@ from pycocotools import mask as rle
 
 from fasa.data import Source, importing, source
 from fasa.data.kinds import DETECTION, find
-from fasa.data.lvis import check_images, instance_counts, read_annotations
+from fasa.data.lvis import check_images, checked_annotations, instance_counts, read_annotations
 from fasa.data.pictures import read_manifest
 from fasa.errors import UserError
 
@@ -305,6 +305,28 @@ def test_an_adaptation_split_that_is_reported_on_is_leaky(folder, train, val, ca
     assert source("out").leaky and "rows that adapt to it are leaky" in capsys.readouterr().out
     prepare(val="train.json")
     assert "val: 18 of 20 images are train's" in capsys.readouterr().out
+
+
+def test_a_part_to_tune_on_is_there_where_it_is_asked_for(folder, train, val, capsys):
+    save(folder, train=train, val=val)
+    before = prepare()
+    assert source("out").parts == ("train", "adapt", "val") and not Path("out/annotations/tune.json").exists()
+    with pytest.raises(
+        UserError, match=r"^out: has no part tune, only train, adapt, val; data\.tune makes one"
+    ):
+        checked_annotations("out", "tune")
+    after = prepare(tune=0.1)
+    assert source("out").parts == ("train", "adapt", "val", "tune")
+    for part in ("adapt", "val"):
+        assert after[part]["annotations"] == before[part]["annotations"]
+    tune = {image.id for image in checked_annotations("out", "tune").images}
+    assert len(tune) == 2
+    assert {i["id"] for i in before["train"]["images"]} == {i["id"] for i in after["train"]["images"]} | tune
+    assert "tune: 2 of 20 images cut from train (2 asked)" in capsys.readouterr().out
+
+    prepare(tune="val.json", val="val.json")
+    assert "tune: has images of val, which is reported on" in capsys.readouterr().out
+    assert not source("out").leaky
 
 
 def test_oddities_are_said(folder, train, val, capsys):

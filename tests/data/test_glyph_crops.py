@@ -53,7 +53,7 @@ def test_an_image_is_a_scene_of_one_glyph_four_times_smaller(data):
     assert data.names == [alphabet.class_name(c) for c in characters]
     for index, child in enumerate(test.spawn(15)):
         rng = np.random.default_rng(child)
-        picture, _ = scenes.paint([characters[index // 3]], 64, (40, 56), rng)
+        picture, _ = scenes.paint([scenes.Thing(characters[index // 3])], 64, (40, 56), rng)
         blocks = picture.reshape(16, 4, 16, 4, 3).mean((1, 3))
         assert np.abs(data.test.images[index] - blocks).max() <= 0.5
 

@@ -17,9 +17,9 @@ from fasa.sections import read
 SMALL = {
     "seed": 5,
     "classes": 12,
-    "images": {"train": 130, "adapt": 3, "val": 6},
+    "images": {"train": 130, "adapt": 3, "val": 6, "tune": 4},
     "objects": [2, 5],
-    "exponent": 3.0,
+    "ratio": 3000,
     "pairs": 2,
 }
 
@@ -75,7 +75,18 @@ def by_image(content):
 
 
 def test_the_source_says_where_the_images_are(root):
-    assert source(root) == Source(kind="glyphs", images=str(root), iou_types=["segm", "bbox"])
+    assert source(root) == Source(
+        kind="glyphs", images=str(root), iou_types=["segm", "bbox"], parts=("train", "adapt", "val", "tune")
+    )
+
+
+def test_a_part_to_tune_on_changes_no_other(root, tmp_path):
+    render(tmp_path / "glyphs", SMALL | {"images": {"train": 130, "adapt": 3, "val": 6}})
+    assert source(tmp_path / "glyphs").parts == ("train", "adapt", "val")
+    without = digests(tmp_path / "glyphs")
+    assert {name: digest for name, digest in digests(root).items() if "tune" not in name} | {
+        "source.json": without["source.json"]
+    } == without
 
 
 def test_masks_areas_and_boxes_agree(parts):
@@ -131,11 +142,70 @@ def test_counts_and_frequency_groups_are_those_of_train(parts):
     assert [c["id"] for c in parts["val"]["categories"]] == list(range(1, 13))
 
 
-def test_val_and_adapt_are_balanced(parts):
-    for part in ("val", "adapt"):
+def test_all_but_train_are_balanced(parts):
+    for part in ("val", "adapt", "tune"):
         counts = Counter(a["category_id"] for a in parts[part]["annotations"])
         counts = [counts[k] for k in range(1, 13)]
         assert max(counts) - min(counts) <= 1
+
+
+def recorded(monkeypatch, folder, **settings):
+    """Of a small set, what each scene shows, what each pixel shows of it, and the annotations."""
+    scenes = []
+
+    def record(things, *args):
+        picture, shown = paint(things, *args)
+        scenes.append((things, shown))
+        return picture, shown
+
+    paint = glyphs.paint
+    monkeypatch.setattr(glyphs, "paint", record)
+    render(folder, SMALL | {"images": {"train": 30, "adapt": 1, "val": 1}} | settings)
+    monkeypatch.undo()
+    content = json.loads((folder / "annotations/train.json").read_text())
+    present = by_image(content)
+    return [(*scene, present[image["id"]]) for scene, image in zip(scenes, content["images"], strict=False)]
+
+
+def test_scraps_are_of_other_characters_and_not_annotated(tmp_path, monkeypatch):
+    scenes = recorded(monkeypatch, tmp_path / "glyphs", scraps=[1, 4])
+    categories = json.loads((tmp_path / "glyphs/annotations/train.json").read_text())["categories"]
+    classes = {category["id"]: category["synonyms"][0] for category in categories}
+    numbers, kinds, first = Counter(), set(), Counter()
+    for things, shown, annotations in scenes:
+        whole = {i: thing.character for i, thing in enumerate(things) if not thing.torn}
+        for a in annotations:
+            (place,) = np.unique(shown[rle.decode(a["segmentation"]) > 0])
+            assert whole.pop(place) == classes[a["category_id"]]
+        assert not whole
+        torn = {thing.character for thing in things if thing.torn}
+        assert not torn & {*classes.values()}
+        numbers[sum(thing.torn for thing in things)] += 1
+        first[things[0].torn] += 1
+        kinds |= torn
+    assert len(scenes) == 30 and numbers.keys() == {1, 2, 3, 4}
+    assert len(kinds) > 40 and first.keys() == {False, True}
+
+
+def test_faint_ones_are_annotated(tmp_path, monkeypatch):
+    scenes = recorded(monkeypatch, tmp_path / "glyphs", faint=0.4)
+    assert all(sum(not thing.torn for thing in things) == len(found) for things, _, found in scenes)
+    for torn in (False, True):
+        faint = [thing.faint for things, _, _ in scenes for thing in things if thing.torn == torn]
+        assert np.mean(faint) == pytest.approx(0.4, abs=0.2)
+
+
+def test_nothing_confuses_if_nothing_shall(tmp_path, monkeypatch):
+    scenes = recorded(monkeypatch, tmp_path / "glyphs", scraps=[0, 0], faint=0)
+    assert not any(thing.torn or thing.faint for things, _, _ in scenes for thing in things)
+
+
+def test_where_all_are_classes_there_are_no_scraps(tmp_path, monkeypatch):
+    monkeypatch.setattr(alphabet, "pool", lambda: tuple("abcdefghijkl"))
+    small = SMALL | {"images": {"train": 10, "adapt": 1, "val": 1}}
+    with pytest.raises(UserError, match=r"^data\.scraps: every character is a class"):
+        render(tmp_path / "glyphs", small)
+    render(tmp_path / "glyphs", small | {"scraps": [0, 0]})
 
 
 def test_every_absent_class_is_a_negative(parts):
@@ -196,20 +266,23 @@ def test_as_many_classes_as_lvis(tmp_path):
         ({"objects": [0, 3]}, r"data\.objects\[0\]: Expected `int` >= 1"),
         ({"objects": [2, 3.5]}, r"data\.objects\[1\]: Expected `int`, got `float`"),
         ({"objects": [2]}, r"data\.objects: Expected `array` of length 2"),
-        ({"objects": [60, 60]}, r"data\.objects: 60 objects of 28 to 60 pixels do not fit an image of 128"),
+        ({"objects": [60, 60]}, r"data\.objects: 6\d objects of 28 to 60 pixels do not fit an image of 128"),
         ({"object_size": [60, 28]}, r"data: object_size must be \[smallest, largest\]"),
         ({"object_size": [28, 500]}, r"data: object_size must be at most image_size, 128"),
         ({"object_size": [7, 28]}, r"data\.object_size\[0\]: Expected `int` >= 8"),
         ({"image_size": 10**9}, r"data\.image_size: Expected `int` <= 4096"),
-        ({"exponent": -1}, r"data\.exponent: Expected `float` >= 0"),
-        ({"exponent": 1e300}, r"data\.exponent: Expected `float` <= 10"),
+        ({"ratio": 0.5}, r"data\.ratio: Expected `float` >= 1"),
+        ({"scraps": [2, 1]}, r"data: scraps must be \[fewest, most\]"),
+        ({"scraps": [-1, 1]}, r"data\.scraps\[0\]: Expected `int` >= 0"),
+        ({"faint": 1.1}, r"data\.faint: Expected `float` <= 1"),
+        ({"visible": 0}, r"data\.visible: Expected `float` >= 0\.1"),
         ({"classes": 10**9}, r"data\.classes: Expected `int` <= 1000000"),
         ({"objects": [3, 10**9]}, r"data\.objects\[1\]: Expected `int` <= 1000000"),
         (
             {"images": {"train": 10**9, "adapt": 1, "val": 1}},
             r"data\.images\.train: Expected `int` <= 1000000",
         ),
-        ({"exponent": float("nan")}, r"data\.exponent is nan"),
+        ({"ratio": float("nan")}, r"data\.ratio is nan"),
         ({"pairs": 7}, r"data: pairs must be at most 6"),
         ({"pairs": -1}, r"data\.pairs: Expected `int` >= 0"),
         ({"together": 1.5}, r"data\.together: Expected `float` <= 1"),

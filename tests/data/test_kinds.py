@@ -63,11 +63,12 @@ def test_the_prepared_folder(tiny_glyphs):
         f"{part}.json" for part in PARTS
     }
     found = source(tiny_glyphs)
-    assert (found.kind, found.images, found.iou_types, found.leaky) == (
+    assert (found.kind, found.images, found.iou_types, found.leaky, found.parts) == (
         "glyphs",
         str(tiny_glyphs),
         ["segm", "bbox"],
         False,
+        PARTS,
     )
 
 

@@ -83,6 +83,16 @@ def test_the_papers_choice_is_leaky(made, tmp_path, capsys):
     assert parts["adapt"] == parts["val"] and len(parts["train"]["images"]) == 200
 
 
+def test_a_part_to_tune_on_is_cut_from_train(made, tmp_path):
+    before = prepare(made, tmp_path / "out", adapt="val")
+    after = prepare(made, tmp_path / "out", adapt="val", tune=0.1)
+    assert source(tmp_path / "out").parts == ("train", "adapt", "val", "tune")
+    tune = read_annotations(tmp_path / "out/annotations/tune.json")["images"]
+    assert tune and after["val"] == after["adapt"]
+    ids = [image["id"] for image in [*after["train"]["images"], *tune]]
+    assert sorted(ids) == [image["id"] for image in before["train"]["images"]]
+
+
 def test_annotations_may_lie_in_their_own_folder(folder, tmp_path):
     (folder / "annotations").mkdir()
     for part in ("train", "val"):

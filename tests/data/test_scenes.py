@@ -3,6 +3,7 @@ import pytest
 from scipy import ndimage
 
 from fasa.data import scenes
+from fasa.data.scenes import Thing
 from fasa.errors import UserError
 
 
@@ -51,14 +52,15 @@ def test_paint_is_reproducible_and_leaves_every_object_in_sight():
     pictures = []
     for _ in range(2):
         rng = np.random.default_rng(3)
-        picture, shown = scenes.paint(list("AbgжΩ♥öЯ"), 128, (28, 60), rng)
+        picture, shown = scenes.paint([Thing(c) for c in "AbgжΩ♥öЯ"], 128, (28, 60), rng)
         pictures.append(picture)
     np.testing.assert_array_equal(*pictures)
     assert picture.shape == (128, 128, 3) and picture.dtype == np.uint8
     assert set(np.unique(shown)) == {*range(-1, 8)}
 
 
-def test_visible_share(monkeypatch):
+@pytest.mark.parametrize("visible", [0.3, 0.6, 1.0])
+def test_visible_share(visible, monkeypatch):
     turned = []
 
     def record(*args):
@@ -67,17 +69,52 @@ def test_visible_share(monkeypatch):
 
     turn = scenes.turn
     monkeypatch.setattr(scenes, "turn", record)
-    rng = np.random.default_rng(0)
+    rng, least = np.random.default_rng(0), 1
     for _ in range(10):
         turned.clear()
-        _, shown = scenes.paint(list("AgЖo♥Ш"), 110, (40, 60), rng)
+        _, shown = scenes.paint([Thing(c) for c in "AgЖo♥Ш"], 140, (36, 50), rng, visible)
         shares = [(shown == i).sum() / (body < 0).sum() for i, (_, body) in enumerate(turned[-6:])]
-        assert min(shares) >= scenes.VISIBLE
+        assert min(shares) >= visible
         assert shares[-1] == 1
+        least = min(least, *shares)
+    assert least < visible + 0.1  # it is made use of
+
+
+def test_a_torn_sticker_is_a_piece_of_it():
+    strokes, body = scenes.turn(scenes.sticker("Ж", "DejaVuSans"), 60, 0.1)
+    whole, shares = (body < 0).sum(), []
+    for seed in range(20):
+        torn_strokes, torn = scenes.tear(strokes, body, np.random.default_rng(seed))
+        assert torn.shape == torn_strokes.shape and ((torn_strokes < 0) <= (torn < 0)).all()
+        assert (torn < 0).any(0)[[0, -1]].all() and (torn < 0).any(1)[[0, -1]].all()  # cropped
+        shares.append((torn < 0).sum() / whole)
+    low, high = scenes.TORN
+    assert low - 0.02 < min(shares) < low + 0.1 and high - 0.1 < max(shares) < high + 0.02
+
+
+def contrast(thing):
+    """Of a sticker's body with the ground around it, and of its strokes with its body: medians of 40."""
+    body, ink = [], []
+    for seed in range(40):
+        picture, shown = scenes.paint([thing], 64, (40, 40), np.random.default_rng(seed))
+        here, ground = shown == 0, picture[shown < 0].mean(0)
+        colours, counts = np.unique(picture[here], axis=0, return_counts=True)
+        first = colours[counts.argmax()]  # strokes or body
+        near = np.abs(colours.astype(float) - first).sum(1) < 60
+        second = colours[np.where(near, 0, counts).argmax()]
+        body.append(np.abs(picture[here] - ground).sum(1).mean())
+        ink.append(np.abs(first.astype(float) - second).sum())
+    return np.median(body), np.median(ink)
+
+
+def test_what_is_faint_is_hard_to_see_and_still_to_read():
+    plain, faint = contrast(Thing("Ж")), contrast(Thing("Ж", faint=True))
+    assert faint[0] < plain[0] / 2
+    assert 60 <= faint[1] < plain[1] / 2
 
 
 def test_what_lies_on_top_is_painted_last():
-    picture, shown = scenes.paint(["■"], 64, (40, 40), np.random.default_rng(0))
+    picture, shown = scenes.paint([Thing("■")], 64, (40, 40), np.random.default_rng(0))
     inner = ndimage.binary_erosion(shown == 0, iterations=10)
     assert (
         inner.any() and np.ptp(picture[inner], axis=0).max() == 0
@@ -88,4 +125,4 @@ def test_objects_that_do_not_fit_are_refused():
     with pytest.raises(
         UserError, match=r"data\.objects: 9 objects of 60 to 60 pixels do not fit an image of 64"
     ):
-        scenes.paint(["■"] * 9, 64, (60, 60), np.random.default_rng(0))
+        scenes.paint([Thing("■")] * 9, 64, (60, 60), np.random.default_rng(0))

@@ -25,16 +25,16 @@ from fasa.detection.experiment import (
     training_config,
 )
 from fasa.errors import UserError
-from fasa.job import Schedule
+from fasa.job import Optimizer, Schedule
 from fasa.params import read_params
 from fasa.rows import compose
 
 ROOT = Path(__file__).parents[2]
 
 
-def learning_rates(schedule: Schedule) -> list[float]:
+def learning_rates(schedule: Schedule, lr: float) -> list[float]:
     """The rate that each iteration runs with, through mmengine's own schedulers."""
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=schedule.lr)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
     wrapper = OptimWrapper(optimizer)
     built = [PARAM_SCHEDULERS.build(cfg | dict(optimizer=wrapper)) for cfg in schedulers(schedule)]
     rates = []
@@ -47,7 +47,7 @@ def learning_rates(schedule: Schedule) -> list[float]:
 
 
 def test_learning_rate_of_every_iteration():
-    rates = learning_rates(Schedule(iterations=30, batch=1, lr=2.0, ramp=10, final=0.1))
+    rates = learning_rates(Schedule(iterations=30, batch=1, ramp=10, final=0.1), 2.0)
     for i in range(9):
         assert rates[i] == pytest.approx(2 * (0.1 + 0.9 * i / 9))
     for i in range(10, 30):
@@ -55,17 +55,17 @@ def test_learning_rate_of_every_iteration():
 
 
 def test_without_ramp_and_decay_the_rate_stands():
-    assert schedulers(Schedule(iterations=5, batch=1, lr=0.5)) == []
+    assert schedulers(Schedule(iterations=5, batch=1)) == []
 
 
 def test_the_papers_rate_falls_at_epochs_16_and_22():
-    ramp, fall = schedulers(Schedule(epochs=24, batch=16, lr=0.02, ramp=500, steps=[16, 22]))
+    ramp, fall = schedulers(Schedule(epochs=24, batch=16, ramp=500, steps=[16, 22]))
     assert (ramp["end"], ramp["by_epoch"]) == (500, False)
     assert fall == dict(type="MultiStepLR", milestones=[16, 22], gamma=0.1, by_epoch=True)
 
 
 def test_steps_in_iterations_fall_to_a_tenth():
-    rates = learning_rates(Schedule(iterations=6, batch=1, lr=1.0, steps=[2, 4]))
+    rates = learning_rates(Schedule(iterations=6, batch=1, steps=[2, 4]), 1.0)
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
@@ -110,6 +110,7 @@ def test_a_model_that_is_not_there_is_named(tiny_glyphs, monkeypatch):
 
 
 PARAMS = read_params(ROOT / "params.yaml")
+SGD = Optimizer(type="SGD", lr=0.02, momentum=0.9, weight_decay=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +131,8 @@ def row_config(letters, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
 
     def make(name):
-        one = replace(compose(PARAMS, "embedded", name, 7), data=str(letters[0]))
-        return one, training_config(one, Schedule(iterations=3, batch=2, lr=1e-3), tmp_path / "work")
+        one = replace(compose(PARAMS, "embedded", name, 7), data=str(letters[0]), optimizer=SGD)
+        return one, training_config(one, Schedule(iterations=3, batch=2), tmp_path / "work")
 
     return make
 
@@ -201,9 +202,10 @@ def test_every_row_of_the_committed_params_is_what_it_says(name, row_config, let
         if adapts:
             assert hook["dataloader"].dataset.ann_file == "annotations/adapt.json"
         assert cfg.find_unused_parameters == changes
-        assert one.own_warmup == (changes or cascade or "seesaw" in said or "normed" in said)
+        assert one.own_warmup == (changes or cascade or not {"seesaw", "normed", "adamw"}.isdisjoint(said))
+    assert cfg.optim_wrapper.optimizer.type == ("AdamW" if "adamw" in said else "SGD")
     wanted = dict(AdaptationHook=augmenter is not None, PhasesHook="phase" in (augmenter or {}))
-    assert hooks.keys() == {hook for hook, there in wanted.items() if there}
+    assert hooks.keys() == {"ChannelsLastHook", *(hook for hook, there in wanted.items() if there)}
 
 
 def test_rows_of_the_committed_params_differ_in_their_configs(row_config):

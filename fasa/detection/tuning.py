@@ -1,0 +1,67 @@
+"""A candidate of a tuning study is tried: its rows are trained and judged on images held out for that."""
+
+import json
+import time
+from importlib import import_module
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from fasa.data.lvis import checked_annotations
+from fasa.detection.evaluate import detect_part, measured
+from fasa.detection.experiment import augmenter_metrics, train_row, train_warmup
+from fasa.detection.pretraining import train_backbone
+from fasa.evaluation import OLD, POOL, judge, tide
+from fasa.files import replacing
+from fasa.job import MODEL, Candidate, Job
+from fasa.sections import read
+
+
+def try_out(candidate: Candidate, warmup: Path, part: str, work: Path) -> dict[str, dict[str, float]]:
+    """Train the rows of a candidate and judge them; what was interrupted goes on from where it was.
+
+    Args:
+        warmup: the profile's checkpoint, for a candidate that has none of its own.
+        part: of the data, on which to judge.
+        work: folder of unfinished work.
+
+    Returns:
+        Of each row: AP_Old, AP_Pool and TIDE's errors of masks and boxes, named as by `measured`; what its
+        augmenter did; iteration_ms, of its training with all that comes in between.
+    """
+    first = candidate.rows[0]
+    own, config = dict(data=first.data), Path("configs", first.configs, f"{MODEL}.py")
+    if candidate.data:
+        own["data"] = str(work / "data")
+        if not Path(own["data"]).exists():
+            kind = import_module(candidate.data["module"])
+            kind.prepare(read(kind.Settings, candidate.data["settings"]), own["data"])
+    checked_annotations(own["data"], part)  # before hours of training
+    if candidate.pretrain:
+        own["pretrained"] = str(work / "pretrain.pth")
+        if not Path(own["pretrained"]).exists():
+            train_backbone(config, own["data"], candidate.pretrain, first.threads, Path(own["pretrained"]))
+    if candidate.warmup:
+        warmup = work / "warmup.pth"
+        if not warmup.exists():
+            train_warmup(replace(candidate.warmup, **own), work / "warmup", warmup)
+    return {job.row: _metrics(replace(job, **own), warmup, part, work / job.row) for job in candidate.rows}
+
+
+def _metrics(job: Job, warmup: Path, part: str, work: Path) -> dict[str, float]:
+    path, checkpoint = work / "metrics.json", work / "model.pth"
+    if path.exists():
+        return json.loads(path.read_text())
+    start = time.perf_counter()
+    history = train_row(job, warmup, work, checkpoint)
+    milliseconds = 1000 * (time.perf_counter() - start) / history["iterations"]
+    metrics = augmenter_metrics(history) | dict(iteration_ms=milliseconds)
+    detected = detect_part(job, checkpoint, part)
+    for kind, matches in detected.matches.items():
+        for protocol in (OLD, POOL):
+            metrics |= measured(kind, protocol.name, judge(matches, protocol).summary)
+        errors = tide(f"{job.data}/annotations/{part}.json", detected.best[kind], kind)
+        metrics |= measured(kind, "tide", errors.main | errors.special)
+    with replacing(path, "w") as file:
+        file.write(json.dumps(metrics))
+    return metrics

@@ -12,7 +12,8 @@ help:
 	@echo "JOBS=8 runs eight stages side by side; otherwise as many as there are cores."
 	@echo "All of them set up $(VENV) first where needed; by hand afterwards: source $(VENV)/bin/activate"
 
-RUN := @$(VENV)/bin/python -m fasa run $(if $(JOBS),--jobs $(JOBS))
+# --here: to reproduce is to run it, though dvc.lock says that it has run elsewhere.
+RUN := @$(VENV)/bin/python -m fasa run --here $(if $(JOBS),--jobs $(JOBS))
 SHOW := @$(VENV)/bin/python -m fasa report
 # of params.yaml, the main table's two first
 ROWS = $(shell $(VENV)/bin/python -c "from fasa.params import read_params as r; print(*r('params.yaml').repro)")
@@ -32,7 +33,7 @@ test: $(VENV)/.ready
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/lint-imports --no-logo
-	$(VENV)/bin/pytest -n auto --dist loadfile
+	$(VENV)/bin/pytest -n auto --dist loadgroup
 
 lab: $(VENV)/.ready
 	@$(VENV)/bin/jupyter lab

@@ -16,9 +16,9 @@ Main = Callable[[Sequence[str] | None], int | None]
 def command(main: Main) -> Callable[..., int]:
     """Let `main` end with one line on standard error, and no traceback, where the mistake is not ours.
 
-    A UserError and an OSError (no room, no permission) exit with 1, Ctrl-C with 130. SIGTERM is as orderly as
-    Ctrl-C, so that temporary files are removed, and exits with 143. When the reader of a pipe goes away (``|
-    head``) nothing is said; the status is 141, as a shell has it.
+    A UserError, an OSError (no room, no permission) and a MemoryError exit with 1, Ctrl-C with 130. SIGTERM
+    is as orderly as Ctrl-C, so that temporary files are removed, and exits with 143. When the reader of a
+    pipe goes away (``| head``) nothing is said; the status is 141, as a shell has it.
 
     Example:
         >>> @command
@@ -51,6 +51,12 @@ def command(main: Main) -> Callable[..., int]:
             if isinstance(error.__cause__, BrokenPipeError):
                 return 128 + signal.SIGPIPE
             print(f"error: {error}", file=sys.stderr)
+            return 1
+        except MemoryError:
+            print(
+                "error: the memory does not suffice; use a machine with more, or fewer images",
+                file=sys.stderr,
+            )
             return 1
         except KeyboardInterrupt as error:
             reason = "terminated" if received[-1] == signal.SIGTERM else "interrupted"

@@ -7,9 +7,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.cluster import MeanShift, estimate_bandwidth
-from sklearn.decomposition import PCA
-from sklearn.preprocessing import normalize
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,9 @@ class MeanShiftGroups:
 
     def __call__(self, means: np.ndarray) -> np.ndarray:
         """Group `means`, (S, D) floats; returns (S,) int64 group ids from 0."""
+        # here, not above: a second that who checks settings, or evaluates, does not need
+        from sklearn.cluster import MeanShift, estimate_bandwidth
+
         if len(means) < 3:
             return np.zeros(len(means), dtype=np.int64)
         points = self.project(means)
@@ -48,6 +48,9 @@ class MeanShiftGroups:
 
     def project(self, means: np.ndarray) -> np.ndarray:
         """The points that are clustered, (S, min(components, S - 1, D))."""
+        from sklearn.decomposition import PCA
+        from sklearn.preprocessing import normalize
+
         points = normalize(np.asarray(means, dtype=np.float64))
         return PCA(min(self.components, *points.shape), svd_solver="full").fit_transform(points)
 

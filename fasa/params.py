@@ -74,6 +74,9 @@ class Profile(Section):
         pretrain: of the backbone; None: it starts as its config says.
         warmup: of what the rows of a seed share; None: each is trained from its initial weights.
         train: of a row's own part.
+        launch: the command that training and detection run under, such as ``torchrun --nproc_per_node=8``,
+            as text or a list of words; empty: none. See `fasa.pipeline.launch`, which reads it: it is no
+            part of a job.
         traits: settings of fragments, which have defaults, and `AugmenterTrait`s, by name.
         table, cost: how rows are compared and measured.
     """
@@ -85,6 +88,7 @@ class Profile(Section):
     warmup: Schedule | None = None
     configs: Name | None = None
     threads: Positive = 1
+    launch: str | list[str] = ""
     traits: dict[Name, dict[str, Any]] = {}
     table: Table = Table()
     cost: Cost = Cost()
@@ -268,6 +272,7 @@ def read_params(path: str | Path) -> Params:
     parts = known.get("classification") if isinstance(known.get("classification"), dict) else {}
     for kind, entries, where in (
         (Row, known.get("rows"), "rows"),
+        (Study, known.get("tuning"), "tuning"),
         (Set, parts.get("sets"), "classification.sets"),
         (ClassifierRow, parts.get("rows"), "classification.rows"),
     ):

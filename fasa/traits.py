@@ -7,7 +7,9 @@ from typing import Any
 
 from fasa.errors import UserError
 
-FOLDER = Path("configs", "traits")
+PACKAGED = Path(__file__).with_name("configs")  # by a wheel
+CONFIGS = PACKAGED if PACKAGED.is_dir() else Path("configs")  # of the checkout that this runs in
+FOLDER = CONFIGS / "traits"
 
 
 def exists(name: str) -> bool:

@@ -10,6 +10,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """On workers (``--dist loadgroup``) a file stays together where its tests share what is made once.
+
+    The largest such group begins first; any other test goes to the worker that has time.
+    """
+    for item in items:
+        shared = (one for found in item._fixtureinfo.name2fixturedefs.values() for one in found)
+        if any(one.scope == "module" for one in shared):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def tiny_glyphs(tmp_path_factory):
     """A data set of six classes, small enough to train on in seconds."""

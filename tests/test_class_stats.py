@@ -69,12 +69,25 @@ def batches(rank: int, step: int):
     return torch.randn(size, D, generator=generator, dtype=torch.float64) + labels[:, None], labels
 
 
+def both_batches(step: int):
+    z, labels = zip(batches(0, step), batches(1, step), strict=True)
+    return torch.cat(z), torch.cat(labels)
+
+
+def train(augmenter: FASA, batch) -> dict:
+    """Some steps, adapting after each but the first; the state."""
+    augmenter.initialise(torch.arange(K))
+    for step in range(5):
+        z, labels = batch(step)
+        augmenter(z.float(), labels)
+        if step:
+            augmenter.adapt(torch.rand(K, generator=torch.Generator().manual_seed(step)))
+    return augmenter.state_dict()
+
+
 def train_rank(rank: int, world: int, store: str, out: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
-    moments = ClassMoments(K, D).double()
-    for step in range(5):
-        moments.update(*batches(rank, step))
-    torch.save(moments.state_dict(), f"{out}/{rank}.pth")
+    torch.save(train(FASA(K, D), lambda step: batches(rank, step)), f"{out}/{rank}.pth")
     dist.destroy_process_group()
 
 
@@ -107,13 +120,12 @@ def test_an_overflow_on_one_rank_reaches_no_state(tmp_path):
 
 
 def test_ranks_agree_with_one_process_on_all_data(tmp_path):
-    world = 2
-    mp.spawn(train_rank, (world, str(tmp_path / "store"), str(tmp_path)), nprocs=world)
-    ranks = [torch.load(tmp_path / f"{rank}.pth", weights_only=True) for rank in range(world)]
-    whole = ClassMoments(K, D).double()
-    for step in range(5):
-        z, labels = zip(*(batches(rank, step) for rank in range(world)), strict=True)
-        whole.update(torch.cat(z), torch.cat(labels))
-    for name, value in whole.state_dict().items():
-        assert torch.equal(ranks[0][name], ranks[1][name])
-        assert_close(ranks[0][name], value)
+    """Moments, counts, probabilities and groups; what was drawn is each rank's own."""
+    mp.spawn(train_rank, (2, str(tmp_path / "store"), str(tmp_path)), nprocs=2)
+    ranks = [torch.load(tmp_path / f"{rank}.pth", weights_only=True) for rank in range(2)]
+    whole = train(FASA(K, D), both_batches)
+    assert len(whole["groups"].unique()) > 1 and len(whole["probability"].unique()) > 2
+    assert not torch.equal(ranks[0].pop("drawn"), ranks[1].pop("drawn")) and whole.pop("drawn").sum()
+    for name, value in whole.items():
+        assert torch.equal(ranks[0][name], ranks[1][name]), name
+        assert_close(ranks[0][name], value, rtol=1e-6, atol=1e-6)

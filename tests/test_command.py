@@ -33,6 +33,7 @@ def raising(error):
             1,
             "a file or standard output: No space left on device; free",
         ),
+        (MemoryError(), 1, "the memory does not suffice; use a machine with more"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (KeyboardInterrupt("interrupted; go on with fasa run"), 130, "interrupted; go on with fasa run"),
     ],

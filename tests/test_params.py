@@ -88,6 +88,8 @@ MISTAKES = [
     ("embedded.train.iterations", True, "embedded.train.iterations: Expected `int | null`, got `bool`"),
     ("embedded.threads", "two", "embedded.threads: Expected `int`, got `str`"),
     ("embedded.threads", True, "embedded.threads: Expected `int`, got `bool`"),
+    ("embedded.launch", 3, "embedded.launch: Expected `str | array`, got `int`"),
+    ("embedded.launch", ["srun", 2], "embedded.launch[1]: Expected `str`, got `int`"),
     ("embedded.extra", 1, "embedded: Object contains unknown field `extra`"),
     ("embedded.data.exp", 2, "embedded.data: Object contains unknown field `exp`"),
     ("embedded.data.kind", "lvis", "embedded.data.kind is 'lvis'; known: glyphs, coco, lvis_v1"),

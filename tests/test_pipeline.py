@@ -1,17 +1,15 @@
 """The whole pipeline at the tiny profile's scale: the real DVC and notebooks, a copy of this checkout."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from clones import ROOT, called, change, cloned, dvc, fasa, yaml
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parents[1]
 ROWS = [
     "mask_rcnn",
     "mask_rcnn_fasa",
@@ -45,59 +43,18 @@ CHOSEN = dict(
         ),
     ),
 )
-yaml = YAML()
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """A clone, work in progress included, that runs the tiny profile, with nothing cached."""
-    folder = tmp_path_factory.mktemp("clone") / "fasa"
-    files = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    for name in files.stdout.splitlines():
-        if (ROOT / name).is_file() and Path(name).name != "dvc.lock":
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    change(folder, **CHOSEN)
-    for command in (
-        ["git", "init", "-q"],
-        ["git", "add", "."],
-        ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "tiny"],
-    ):
-        subprocess.run(command, cwd=folder, check=True)
-    return folder
-
-
-def change(folder, **values):
-    """Put values into params.yaml; returns what it was."""
-    path = folder / "params.yaml"
-    before = path.read_text()
-    yaml.dump(yaml.load(before) | values, path)
-    return before
-
-
-ENVIRONMENT = os.environ | dict(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-
-
-def dvc(folder, *arguments):
-    return subprocess.run(["dvc", *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    """A clone that runs the tiny profile, with nothing cached."""
+    return cloned(tmp_path_factory.mktemp("clone") / "fasa", **CHOSEN)
 
 
 def outdated(folder):
     """Stages of the default run that are not up to date."""
     status = json.loads(dvc(folder, "status", "--json").stdout)
     return {stage for stage in status if not stage.startswith("tuning/")}
-
-
-def fasa(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "fasa", *arguments],
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -188,13 +145,7 @@ def test_reports_need_no_cache(clone, first, tmp_path):
     shutil.copy(clone / "dvc.yaml", bare)
     tables = dict(main="report@tiny-main", table2="report@tiny-table2", remarks="remarks@tiny")
     for folder, name in (tables | dict(claims="claims@tiny")).items():
-        done = subprocess.run(
-            [sys.executable, "-m", "fasa.pipeline.run", name],
-            cwd=bare,
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-        )
+        done = called(bare, sys.executable, "-m", "fasa.pipeline.run", name)
         assert done.returncode == 0, done.stderr[-3000:]
         (table,) = (clone / "results" / "tiny" / folder).glob("*.md")
         assert (bare / "scratch/results/tiny" / folder / table.name).read_bytes() == table.read_bytes()

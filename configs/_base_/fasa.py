@@ -1,6 +1,6 @@
-"""What every run of the pipeline has: our heads and hooks, exact resume, one line of progress."""
+"""What every run of the pipeline has: our heads, hooks and data set, exact resume, one line of progress."""
 
-custom_imports = dict(imports=["fasa.detection"])
+custom_imports = dict(imports=["fasa.detection", "fasa.detection.dataset"])
 default_scope = "mmdet"
 default_hooks = dict(
     timer=None,

@@ -1,10 +1,6 @@
 """Data and test settings at the paper's scale (appendix F): LVIS v1, 800 pixels."""
 
-load = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
-]
-dataset = dict(type="LVISV1Dataset")  # where it lies is filled in
+_base_ = "data.py"
 
 train_dataloader = dict(
     batch_size=16,
@@ -13,10 +9,10 @@ train_dataloader = dict(
     sampler=dict(type="DefaultSampler", shuffle=True),
     batch_sampler=dict(type="AspectRatioBatchSampler"),
     dataset=dict(
-        **dataset,
+        **_base_.dataset,
         filter_cfg=dict(filter_empty_gt=True, min_size=32),
         pipeline=[
-            *load,
+            *_base_.load,
             dict(
                 type="RandomChoiceResize",
                 scales=[(1333, size) for size in range(640, 801, 32)],
@@ -33,11 +29,10 @@ held_out_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
     dataset=dict(
-        **dataset,
+        **_base_.dataset,
         test_mode=True,
         pipeline=[
-            load[0],
-            dict(type="LoadAnnotations", with_bbox=True),
+            *_base_.load_held_out,
             dict(type="Resize", scale=(1333, 800), keep_ratio=True),
             dict(type="PackDetInputs"),
         ],

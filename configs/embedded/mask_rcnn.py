@@ -5,9 +5,15 @@ starts at stride 8, one mask convolution. The backbone starts from what the prof
 all else from random weights: so nothing is frozen and the norms are trained.
 """
 
-_base_ = ["mmdet::_base_/models/mask-rcnn_r50_fpn.py", "../_base_/fasa.py"]
+_base_ = ["mmdet::_base_/models/mask-rcnn_r50_fpn.py", "../_base_/fasa.py", "../_base_/data.py"]
 
-custom_imports = dict(imports=["fasa.detection", "fasa.detection.channels_last", "fasa.detection.roi_align"])
+custom_imports = dict(
+    imports=[
+        *_base_.custom_imports.imports,
+        "fasa.detection.channels_last",
+        "fasa.detection.roi_align",
+    ]
+)
 custom_hooks = [dict(type="ChannelsLastHook")]  # of an iteration's time a fifth less
 strides = [8, 16, 32]
 width = 64
@@ -70,19 +76,13 @@ model = dict(
 )
 
 # No flip: b is not d. No resize: scenes have one size.
-load = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
-]
-dataset = dict(type="LVISV1Dataset")  # where it lies is filled in
-
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
-        **dataset,
-        pipeline=[*load, dict(type="PackDetInputs")],
+        **_base_.dataset,
+        pipeline=[*_base_.load, dict(type="PackDetInputs")],
     ),
 )
 held_out_dataloader = dict(
@@ -90,11 +90,10 @@ held_out_dataloader = dict(
     num_workers=0,
     sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
     dataset=dict(
-        **dataset,
+        **_base_.dataset,
         test_mode=True,
         pipeline=[
-            load[0],
-            dict(type="LoadAnnotations", with_bbox=True),
+            *_base_.load_held_out,
             dict(type="Resize", scale_factor=1.0),  # names the scale, which mask pasting asks for
             dict(type="PackDetInputs"),
         ],

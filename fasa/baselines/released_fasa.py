@@ -4,7 +4,6 @@ Shapes: P foreground embeddings, D their width, K classes, U the classes present
 """
 
 import torch
-from sklearn.cluster import AffinityPropagation
 from torch import Tensor
 
 from fasa.algorithm import FASA
@@ -67,6 +66,8 @@ class ReleasedFASA(FASA):
         self.moments = ReleasedMoments(num_classes, width, momentum)
 
     def _regroup(self) -> None:
+        from sklearn.cluster import AffinityPropagation  # as in fasa.grouping
+
         mean = self.moments.mean.double()
         distance = torch.cdist(mean, mean, compute_mode="donot_use_mm_for_euclid_dist").square()
         found = AffinityPropagation(affinity="precomputed", random_state=0).fit(distance.cpu().numpy())

@@ -6,7 +6,6 @@ share the writers, which makes the task easier than for a writer unseen.
 """
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from fasa.data.images import LongTailed, Ratio, Split, divide, exponential_counts
 from fasa.sections import Positive, Section
@@ -39,6 +38,8 @@ def load(settings: Settings, seed: int) -> LongTailed:
     Raises:
         UserError: more images are wanted of a digit than there are.
     """
+    from sklearn.datasets import load_digits  # here, not above: the plan reads the settings alone
+
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
     labels = digits.target.astype(np.int64)

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -16,7 +16,6 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from fasa.data import source
 from fasa.errors import UserError
 from fasa.files import readable_errors
 from fasa.sections import Count, NonNegative
@@ -316,28 +315,16 @@ def check_images(root: str | Path, annotations: dict | File) -> None:
         paths = [Path(root, relative(image.coco_url)) for image in annotations.images]
     else:
         paths = [image_path(root, image) for image in annotations["images"]]
+    refuse_missing(paths)
+
+
+def refuse_missing(paths: Iterable[Path]) -> None:
+    """Refuse images that are not there, or no regular files; names the first.
+
+    Raises:
+        UserError: there are some.
+    """
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         reason = "is no regular file" if os.path.exists(missing[0]) else "missing"
         raise UserError(f"{missing[0]}: {reason}, with {len(missing) - 1} other images; {MEND}")
-
-
-def checked_annotations(data: str | Path, part: str) -> File:
-    """The annotations of a part of a prepared data set, which are complete and whose images are there.
-
-    Args:
-        data: the folder.
-        part: of `fasa.data.prepared.PARTS`; of train every category has an instance.
-
-    Raises:
-        UserError: the data set was prepared without that part, or it is damaged.
-    """
-    found = source(data)
-    if part not in found.parts:
-        raise UserError(
-            f"{data}: has no part {part}, only {', '.join(found.parts)}; data.{part} makes one "
-            f"(data.images.{part} of kind glyphs)"
-        )
-    annotations = read(Path(data, "annotations", f"{part}.json"), train=part == "train")
-    check_images(found.images, annotations)
-    return annotations

@@ -1,6 +1,7 @@
 """The folder that every kind of detection data leaves, and how it is written whole or not at all.
 
 annotations/PART.json   LVIS v1, categories and their counts those of train
+annotations/PART.lines  and PART.npz: the same in a form that training reads, see `fasa.data.compact`
 source.json             where the images are, see `fasa.data.Source`
 images.tsv              where images lie elsewhere: name, bytes and time of each, in their place
 
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from fasa.data import Source
+from fasa.data import Source, compact
 from fasa.errors import UserError
 from fasa.files import readable_errors
 
@@ -41,6 +42,8 @@ def replacing_folder(out: str | Path) -> Iterator[Path]:
         try:
             (scratch / "annotations").mkdir(parents=True)
             yield scratch
+            for path in sorted(scratch.glob("annotations/*.json")):
+                compact.write(path)
             shutil.rmtree(out, ignore_errors=True)
             os.replace(scratch, out)
         finally:

@@ -8,16 +8,20 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import HOOKS
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
 from fasa.class_stats import all_reduce_sum
-from fasa.detection.inference import detect, gather
+from fasa.detection.inference import detect, placed
+from fasa.detection.ranks import gathered
+from fasa.detection.resume import sampler
 from fasa.detection.two_stage import TwoStage, augmenters, box_heads, unwrap
 from fasa.errors import UserError
-from fasa.evaluation.ap import evaluate
-from fasa.evaluation.inputs import Detections, GroundTruth, read_ground_truth
+from fasa.evaluation.ap import judge
+from fasa.evaluation.inputs import GroundTruth, read_ground_truth
+from fasa.evaluation.matches import Matcher
 from fasa.evaluation.protocols import OLD
 
 
@@ -84,17 +88,16 @@ def class_precisions(model: nn.Module, dataloader, gt: GroundTruth) -> Tensor:
     training = model.training
     model.eval()
     with torch.random.fork_rng(devices=[]):  # as above
-        found = []
-        for one in detect(model, dataloader, masks=False):
-            best = np.argsort(-one.score, kind="stable")[: OLD.per_image]  # no more take part
-            ids = np.full(len(best), one.image_id)
-            found.append(Detections(ids, one.category_id[best], one.score[best], one.box[best]))
+        matcher = Matcher(gt, [OLD])  # which holds no more than what takes part
+        for place, one in placed(detect(model, dataloader, masks=False, matcher=matcher), dataloader):
+            matcher.add(one.detections("bbox"), place)
     model.train(training)
-    found = gather(found)
+    shares = gathered(matcher.share())
     ap = torch.zeros(len(gt.category_ids), device=next(model.parameters()).device)
-    if found is not None:  # the first rank judges for all
-        found = Detections(*(np.concatenate(column) for column in zip(*found, strict=True)))
-        per_class = evaluate(gt, found, iou_type="bbox").per_class / 100
+    if shares is not None:  # the first rank judges for all
+        for share in shares[1:]:
+            matcher.merge(share)
+        per_class = judge(matcher.matches()).per_class / 100
         order = np.searchsorted(gt.category_ids, dataloader.dataset.cat_ids)
         ap.copy_(torch.from_numpy(per_class[order]))
     return all_reduce_sum(ap)
@@ -131,8 +134,15 @@ class AdaptationHook(Hook):
         """Build the loader; give the augmenters their class counts unless this run is resumed.
 
         Raises:
-            UserError: there is no augmenter.
+            UserError: there is no augmenter, or a loop by epochs whose first would never end.
         """
+        if isinstance(runner.train_loop, EpochBasedTrainLoop) and isinstance(
+            sampler(runner), InfiniteSampler
+        ):
+            raise UserError(
+                f"{type(sampler(runner)).__name__}: an epoch of it never ends; set train_cfg to an "
+                "IterBasedTrainLoop, or, to repeat images, wrap the data set in a ClassBalancedDataset"
+            )
         if not any(augmenters(runner.model)):
             raise UserError("AdaptationHook: no box head has an augmenter; use AugmentedShared2FCBBoxHead's")
         if self.overrides is not None:

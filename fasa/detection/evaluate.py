@@ -1,19 +1,32 @@
 """A trained row becomes detections, matches and metrics."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from mmengine.runner import Runner
 
 from fasa.data import source
 from fasa.detection.experiment import held_out, settle, training_config
-from fasa.detection.inference import detect, load_model
-from fasa.evaluation import OLD, Detections, Matcher, Matches, read_ground_truth
+from fasa.detection.inference import detect, load_model, placed
+from fasa.detection.ranks import gathered
+from fasa.evaluation import (
+    OLD,
+    Detections,
+    GroundTruth,
+    Matcher,
+    Matches,
+    read_detections,
+    read_ground_truth,
+    save_detections,
+)
+from fasa.evaluation.masks import Masks
 from fasa.files import replacing
 from fasa.job import Job
+
+AT_ONCE = 10_000  # detections written at a time
 
 
 class Detected(NamedTuple):
@@ -22,66 +35,112 @@ class Detected(NamedTuple):
     matches: dict[str, Matches]  # "segm" and "bbox": all that any protocol takes
     best: dict[str, Detections]  # the best 300 of each image
 
+    def save(self, folder: Path) -> None:
+        """Write two files a kind."""
+        for kind, matches in self.matches.items():
+            matches.save(Path(folder, f"{kind}-matches.npz"))
+            save_detections(self.best[kind], Path(folder, f"{kind}-best.npz"))
 
-def detect_part(job: Job, checkpoint: Path, part: str, results: Path | None = None) -> Detected:
-    """Detect on ``val`` or ``adapt``, and match to its objects as the detections come.
+    @classmethod
+    def load(cls, folder: Path, job: Job, part: str) -> "Detected":
+        """Read what `detect_part` has written for a job and a split."""
+        matches, best = {}, {}
+        for kind, gt in ground_truths(job, part).items():
+            matches[kind] = Matches.load(Path(folder, f"{kind}-matches.npz"))
+            best[kind] = read_detections(Path(folder, f"{kind}-best.npz"), gt)
+        return cls(matches, best)
+
+
+def ground_truths(job: Job, part: str) -> dict[str, GroundTruth]:
+    """The annotations of a part, for each kind that the data can be evaluated by."""
+    path = Path(job.data, "annotations", f"{part}.json")
+    return {kind: read_ground_truth(path, kind) for kind in source(job.data).iou_types}
+
+
+def detect_part(job: Job, checkpoint: Path, part: str, out: Path, results: Path | None = None) -> None:
+    """Detect on a part, such as ``val``, and match to its objects as the detections come.
 
     No cap per image, as AP_Fixed asks; what is kept of a mask beyond an image's best 300 is whether it fits.
+    Of several ranks each takes its share of the batches; what the first one writes is what one process would
+    write, to the byte.
 
     Args:
         checkpoint: of the job's row.
-        results: where to write those in LVIS's results format.
+        out: a folder to write a `Detected` to.
+        results: where to write the best 300 of each image in LVIS's results format.
     """
     settle(job.threads)
     cfg = training_config(job, job.train, Path("unused"))  # what traits change of a model stands there
-    dataloader = held_out(cfg, part)
-    kinds = source(job.data).iou_types
-    annotations = Path(job.data, "annotations", f"{part}.json")
-    matchers = {kind: Matcher(read_ground_truth(annotations, kind)) for kind in kinds}
-    first_of, masks = matchers[kinds[0]], "segm" in kinds
-    sizes = dict(zip(first_of.gt.image_ids.tolist(), first_of.gt.sizes.tolist(), strict=True))
-    best = {kind: [] for kind in kinds}
-    with ExitStack() as stack:
-        write = stack.enter_context(results_file(results, sizes)) if results else None
-        for found in detect(load_model(cfg, checkpoint), dataloader, masks=masks, matcher=first_of):
-            ids = np.full(len(found.score), found.image_id)
-            first = np.argsort(-found.score, kind="stable")[: OLD.per_image]
-            shapes = dict(segm=np.array(found.rle, dtype=object), bbox=found.box)
-            for kind in kinds:
-                here = Detections(ids, found.category_id, found.score, shapes[kind])
-                matchers[kind].add(here)
-                best[kind].append([column[first] for column in here])
-            if write:
-                write(best)
-    return Detected(
-        {kind: matcher.matches() for kind, matcher in matchers.items()},
-        {kind: Detections(*map(np.concatenate, zip(*best[kind], strict=True))) for kind in kinds},
+    model, dataloader = load_model(cfg, checkpoint), held_out(cfg, part)
+    dataloader.sampler = dict(type="WholeBatches", batch=dataloader.batch_size)
+    dataloader = Runner.build_dataloader(dataloader, seed=0)
+    matchers = {kind: Matcher(gt) for kind, gt in ground_truths(job, part).items()}
+    first_of, masks = next(iter(matchers.values())), "segm" in matchers
+    best = {kind: [] for kind in matchers}
+    order = [np.zeros(0, np.int64)]
+    found = detect(model, dataloader, masks=masks, matcher=first_of)
+    for place, one in placed(found, dataloader):
+        first = np.argsort(-one.score, kind="stable")[: OLD.per_image]
+        order.append(place[: len(first)])
+        for kind, matcher in matchers.items():
+            here = one.detections(kind)
+            matcher.add(here, place)
+            best[kind].append(taken(here, first))
+    shares = gathered(
+        (
+            np.concatenate(order),
+            {kind: joined(parts, kind) for kind, parts in best.items()},
+            {kind: matcher.share() for kind, matcher in matchers.items()},
+        )
     )
+    if shares is None:
+        return  # the first rank writes for all
+    orders, bests, matched = zip(*shares, strict=True)
+    order = np.argsort(np.concatenate(orders))
+    for share in matched[1:]:
+        for kind, matcher in matchers.items():
+            matcher.merge(share[kind])
+    best = {kind: taken(joined([one[kind] for one in bests], kind), order) for kind in matchers}
+    Detected({kind: matcher.matches() for kind, matcher in matchers.items()}, best).save(out)
+    if results:
+        sizes = dict(zip(first_of.gt.image_ids.tolist(), first_of.gt.sizes.tolist(), strict=True))
+        write_results(results, best, sizes)
 
 
-@contextmanager
-def results_file(path: Path, sizes: dict[int, list[int]]) -> Iterator:
-    """Give a function that writes an image's detections, the last of each kind, in LVIS's results format.
+def taken(detections: Detections, which: np.ndarray) -> Detections:
+    """Some of the detections; masks as columns."""
+    *columns, shape = detections
+    shape = Masks.of([shape[i] for i in which.tolist()]) if isinstance(shape, list) else shape[which]
+    return Detections(*(column[which] for column in columns), shape)
+
+
+def joined(parts: Iterable[Detections], kind: str) -> Detections:
+    """Those of several images or ranks, with masks as columns, "segm", or boxes, "bbox"."""
+    ids, masks = np.zeros(0, np.int64), kind == "segm"
+    nothing = Detections(ids, ids, np.zeros(0), Masks.of([]) if masks else np.zeros((0, 4)))
+    *columns, shapes = zip(nothing, *parts, strict=True)
+    return Detections(*map(np.concatenate, columns), (Masks.joined if masks else np.concatenate)(shapes))
+
+
+def write_results(path: Path, best: dict[str, Detections], sizes: dict[int, list[int]]) -> None:
+    """Write detections in LVIS's results format.
 
     Args:
-        path: where they appear when all are written.
+        best: boxes, "bbox", and masks of the same detections, "segm", if there are any.
         sizes: height and width of each image.
     """
     with replacing(path) as file:
         separator = b"["
-
-        def write(best: dict[str, list[list[np.ndarray]]]) -> None:
-            nonlocal separator
-            image, category, score, box = (column.tolist() for column in best["bbox"][-1])
-            rle = best["segm"][-1][-1].tolist() if "segm" in best else [None] * len(box)
-            for i, k, s, b, r in zip(image, category, score, box, rle, strict=True):
-                one = dict(image_id=i, category_id=k, score=s, bbox=b)
-                if r is not None:
-                    one["segmentation"] = dict(size=sizes[i], counts=r.decode())
+        for start in range(0, len(best["bbox"].score), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            columns = [column[part].tolist() for column in best["bbox"]]
+            masks = best["segm"].shape[part].counts() if "segm" in best else [None] * len(columns[0])
+            for image, category, score, box, rle in zip(*columns, masks, strict=True):
+                one = dict(image_id=image, category_id=category, score=score, bbox=box)
+                if rle is not None:
+                    one["segmentation"] = dict(size=sizes[image], counts=rle.decode())
                 file.write(separator + msgspec.json.encode(one))
                 separator = b",\n"
-
-        yield write
         file.write(b"[]\n" if separator == b"[" else b"]\n")
 
 

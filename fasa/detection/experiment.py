@@ -10,12 +10,14 @@ import msgspec
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_world_size, is_main_process
 
 from fasa import traits
 from fasa.data import source
-from fasa.data.lvis import checked_annotations
+from fasa.data.compact import annotations
 from fasa.detection.head import STAGE_SEED
-from fasa.detection.training import history, save_model, start_from, train
+from fasa.detection.ranks import agreed, for_ranks
+from fasa.detection.training import save_history, save_model, start_from, train
 from fasa.errors import UserError
 from fasa.job import Job, Optimizer, Schedule, method
 from fasa.sections import read
@@ -30,14 +32,14 @@ class Classes(NamedTuple):
 
 def model_config(job: Job) -> Config:
     """The mmengine config of a job's model and data; the classes are those of the annotation file."""
-    path = Path("configs", job.configs, f"{job.model}.py")
+    path = Path(traits.CONFIGS, job.configs, f"{job.model}.py")
     if not path.exists():
         raise UserError(
             f"params.yaml: there is no {path}, which profile {job.profile!r} and row {job.row!r} ask for"
         )
     cfg = Config.fromfile(path)
-    categories = checked_annotations(job.data, "train").categories
-    classes = Classes([one.name for one in categories], [one.frequency for one in categories])
+    found = annotations(job.data, "train", thorough=is_main_process())
+    classes = Classes(found.names.tolist(), found.frequency.tolist())
     for loader, part in ((cfg.train_dataloader, "train"), (cfg.held_out_dataloader, "val")):
         place = part_of(job.data, part)
         traits.innermost(loader.dataset).update(place, metainfo=dict(classes=classes.names))
@@ -118,7 +120,7 @@ def part_of(data: str, part: str) -> dict:
 
 def held_out(cfg: Config, part: str) -> dict:
     """The data loader of ``adapt`` or ``val``, of a config of `model_config`."""
-    checked_annotations(cfg.data, part)
+    annotations(cfg.data, part, thorough=is_main_process())
     dataloader = copy.deepcopy(cfg.held_out_dataloader)
     dataloader.dataset.update(part_of(cfg.data, part))
     return dataloader
@@ -135,26 +137,22 @@ def train_warmup(job: Job, work_dir: Path, out: Path) -> None:
         _warm_up(job, work_dir, out)
 
 
-def train_row(job: Job, warmup: Path, work_dir: Path, out: Path) -> dict:
+def train_row(job: Job, warmup: Path, work_dir: Path, out: Path, history: Path) -> None:
     """Train one row from the warm-up of its seed, or from one of its own where its network is another.
 
-    Writes the checkpoint `out`.
+    Writes the checkpoint `out` and, as JSON, what augmenters did, see `save_history`.
 
     Args:
         warmup: the shared checkpoint.
-
-    Returns:
-        iterations; drawn, the virtual samples of each class, of all stages together; passes, a record of each
-        adaptation pass and stage. The latter two are empty for a row without an augmenter.
     """
     start = warmup
     if job.warmup is None:
         start = None
     elif job.own_warmup:
         start = Path(work_dir, "warmup.pth")
-        if not start.exists():
+        if not agreed(start.exists()):
             _warm_up(job, Path(work_dir, "warmup"), start)
-    return history(_train(job, job.train, work_dir, out, start))
+    save_history(_train(job, job.train, work_dir, out, start), history)
 
 
 def _warm_up(job: Job, work_dir: Path, out: Path) -> None:
@@ -170,7 +168,7 @@ def _train(job: Job, schedule: Schedule, work_dir: Path, out: Path, branch_from:
     cfg = training_config(job, schedule, work_dir)
     if job.pretrained and branch_from is None:
         start_from(cfg, job.pretrained)
-    runner = train(cfg, branch_from)
+    runner = train(for_ranks(cfg, get_world_size(), schedule.batch), branch_from)
     save_model(runner.model, cfg.classes["names"], out)
     return runner
 

@@ -4,8 +4,7 @@ N detections of an image.
 """
 
 import sys
-from collections.abc import Iterator
-from itertools import zip_longest
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,11 +12,10 @@ import cv2
 import numpy as np
 import pycocotools.mask
 import torch
-import torch.distributed as dist
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
@@ -27,6 +25,7 @@ from tqdm import tqdm
 
 from fasa.detection.resume import check_model, read_checkpoint
 from fasa.detection.two_stage import TwoStage
+from fasa.evaluation.inputs import Detections
 from fasa.evaluation.matches import Matcher
 
 MASKS_AT_ONCE = 100  # of one image: with a mask for each of LVIS's classes they take 0.8 GB on their way
@@ -40,6 +39,11 @@ class Found(NamedTuple):
     score: np.ndarray  # (N,) float64 in [0, 1]
     box: np.ndarray  # (N, 4) float64, x, y, w, h in pixels of the file
     rle: list[bytes]  # N compressed run-lengths, column by column; empty for one that was not segmented
+
+    def detections(self, kind: str) -> Detections:
+        """With masks, "segm", or boxes, "bbox", for a `Matcher`."""
+        ids = np.full(len(self.score), self.image_id)
+        return Detections(ids, self.category_id, self.score, self.rle if kind == "segm" else self.box)
 
 
 def load_model(cfg: Config, path: Path) -> nn.Module:
@@ -56,20 +60,6 @@ def load_model(cfg: Config, path: Path) -> nn.Module:
     return model.to(get_device()).eval()
 
 
-def gather(found: list) -> list | None:
-    """What all ranks found, in the order of one process; on the first rank, None on others.
-
-    One entry an image, for data loaders that deal images out in turn, as mmengine's `DefaultSampler` does.
-    """
-    if get_world_size() == 1:
-        return found
-    parts = [None] * get_world_size() if is_main_process() else None
-    dist.gather_object(found, parts)
-    if parts is None:
-        return None
-    return [one for turn in zip_longest(*parts) for one in turn if one is not None]
-
-
 @torch.no_grad()
 def detect(
     model: nn.Module, dataloader: dict | DataLoader, masks: bool = True, matcher: Matcher | None = None
@@ -77,7 +67,7 @@ def detect(
     """Detect on each image of a data loader; of the model's test settings all but `max_per_img` holds.
 
     AP_Fixed needs what a cap per image would cut off. Of several ranks each detects on its share of the
-    images; `gather` brings the shares together.
+    images, the one that the data loader deals to it.
 
     Args:
         model: a two-stage detector of mmdet, see `two_stage`, in eval mode.
@@ -111,6 +101,17 @@ def detect(
             yield Found(meta["img_id"], category, score, box, rle.tolist())
 
 
+def placed(found: Iterable[Found], dataloader: DataLoader) -> Iterator[tuple[np.ndarray, Found]]:
+    """Give each detection, (N,), its place among those of all ranks, which is that of one process's order.
+
+    Args:
+        found: what `detect` gives.
+        dataloader: that it took, without a batch sampler of its own.
+    """
+    for index, one in zip(dataloader.sampler, found, strict=True):
+        yield (index << 32) + np.arange(len(one.score)), one
+
+
 def encode(images: TwoStage, image: int, found: InstanceData) -> list[bytes]:
     """Segment boxes of one image: N compressed run-lengths."""
     boxes, labels, same = found.bboxes, found.labels, torch.arange(len(found))
@@ -129,7 +130,9 @@ def encode_masks(masks: Tensor) -> list[dict]:
     """Compressed run-lengths, as pycocotools', of masks (N, H, W) of 0 and 1."""
     if not len(masks):
         return []
-    turned = np.empty((len(masks), masks.size(2), masks.size(1)), dtype=np.uint8)
+    turned = np.zeros((len(masks), masks.size(2), masks.size(1)), dtype=np.uint8)
     for mask, out in zip(masks.to(torch.uint8).cpu().numpy(), turned, strict=True):
-        cv2.transpose(mask, out)  # in blocks; NumPy's way of all at once takes longer than the encoding
+        x, y, w, h = cv2.boundingRect(mask)  # most of an image is background, and turning takes longest
+        if w:
+            cv2.transpose(mask[y : y + h, x : x + w], out[x : x + w, y : y + h])
     return pycocotools.mask.encode(turned.transpose(2, 1, 0))

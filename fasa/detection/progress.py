@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Prints iteration, losses and the time left, every `every` iterations.
+    """Prints iteration, losses (the first rank's) and the time left, every `every` iterations.
 
     Attributes:
         seconds: mean seconds per iteration since the start, adaptation passes included.
@@ -29,7 +29,7 @@ class ProgressHook(Hook):
         done = runner.iter + 1
         self.iterations += 1
         self.seconds = (time.perf_counter() - self.start) / self.iterations
-        if done % self.every == 0 or done == runner.max_iters:
+        if (done % self.every == 0 or done == runner.max_iters) and runner.rank == 0:
             left = time.strftime("%H:%M:%S", time.gmtime(self.seconds * (runner.max_iters - done)))
             losses = "  ".join(
                 f"{name} {float(value.detach()):.3f}" for name, value in outputs.items() if "loss" in name

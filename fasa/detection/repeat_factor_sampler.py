@@ -1,6 +1,5 @@
 """Repeat factor sampling as a data sampler of mmdet."""
 
-import inspect
 import itertools
 from collections.abc import Iterator, Sized
 
@@ -8,7 +7,6 @@ import numpy as np
 import torch
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import InfiniteSampler
-from mmengine.runner import EpochBasedTrainLoop
 
 from fasa.data.repeat_factors import repeat_factors
 from fasa.errors import UserError
@@ -38,21 +36,13 @@ def image_labels(dataset: Sized) -> list[list[int]]:
     return [dataset.get_cat_ids(i) for i in range(len(dataset))]
 
 
-def built_by_epochs() -> bool:
-    """Whether a loop by epochs is what builds the sampler; mmengine does not tell samplers."""
-    frame = inspect.currentframe()
-    while frame := frame.f_back:
-        if isinstance(frame.f_locals.get("self"), EpochBasedTrainLoop):
-            return True
-    return False
-
-
 @DATA_SAMPLERS.register_module(force=True)
 class RepeatFactorSampler(InfiniteSampler):
     """An `InfiniteSampler` whose epochs hold an image as often as its repeat factor says.
 
-    For an `IterBasedTrainLoop`; in a loop by epochs the first would never end, and takes mmengine's
-    `ClassBalancedDataset`. Where nothing is repeated, the order is `InfiniteSampler`'s of the same seed.
+    For an `IterBasedTrainLoop`. By epochs the first would never end, which `AdaptationHook` refuses: wrap the
+    data set in mmengine's `ClassBalancedDataset` there. Where nothing is repeated, the order is
+    `InfiniteSampler`'s of the same seed.
 
     Args:
         dataset: one with `get_cat_ids`, as mmdet's have, or mmengine's wrappers around such.
@@ -64,8 +54,8 @@ class RepeatFactorSampler(InfiniteSampler):
         seed: of order and rounding, equal on all ranks. None: one that ranks agree on.
 
     Raises:
-        UserError: an unknown rounding, a threshold that is no fraction, a data set that is empty or does not
-            tell its images' classes, or a loop by epochs.
+        UserError: an unknown rounding, a threshold that is no fraction, or a data set that is empty or does
+            not tell its images' classes.
 
     Attributes:
         factors: (I,) float64, at least 1.
@@ -83,11 +73,6 @@ class RepeatFactorSampler(InfiniteSampler):
             raise UserError(f"RepeatFactorSampler: rounding is {rounding!r}; known: {', '.join(ROUNDINGS)}")
         if not 0 <= threshold <= 1:
             raise UserError(f"RepeatFactorSampler: threshold is {threshold!r}; it must lie in [0, 1]")
-        if built_by_epochs():
-            raise UserError(
-                "RepeatFactorSampler: an epoch of it never ends; set train_cfg to an IterBasedTrainLoop, or "
-                "wrap the data set in a ClassBalancedDataset instead"
-            )
         images = image_labels(dataset)[: len(dataset)]
         if not images:
             raise UserError("RepeatFactorSampler: the data set has no image")

@@ -1,6 +1,7 @@
 """From an mmengine config to a trained model."""
 
 import io
+import json
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 from fasa.augmenter import Augmenter
 from fasa.class_stats import all_reduce_sum
 from fasa.detection.adaptation import AdaptationHook
+from fasa.detection.ranks import agreed
 from fasa.detection.resume import AUGMENTER, LAST, check_model, read_checkpoint
 from fasa.detection.two_stage import unwrap
 from fasa.errors import UserError
@@ -78,7 +80,7 @@ def train(cfg: Config, branch_from: Path | None = None) -> Runner:
         branch_from: a checkpoint to start from, see `Branch`.
     """
     last = Path(cfg.work_dir, LAST)
-    if last.exists():
+    if agreed(last.exists()):
         cfg.merge_from_dict(dict(resume=True, load_from=str(last)))
     runner = Runner.from_cfg(cfg)
     if branch_from:
@@ -104,14 +106,15 @@ def save_model(model: nn.Module, classes: list[str], path: Path) -> None:
     barrier()
 
 
-def history(runner: Runner) -> dict:
-    """What augmenters did in a run, as plain data; to be called on all ranks.
+def save_history(runner: Runner, path: Path) -> None:
+    """Write what augmenters did in a run, as JSON; to be called on all ranks.
 
-    Returns:
-        iterations; drawn, the virtual samples of each class, of all heads and ranks together; passes, what
-        `AdaptationHook` recorded. The latter two are empty without an augmenter.
+    That is iterations; drawn, the virtual samples of each class, of all heads and ranks together; passes,
+    what `AdaptationHook` recorded. The latter two are empty without an augmenter.
     """
     passes = next((hook.history for hook in runner.hooks if isinstance(hook, AdaptationHook)), [])
     drawn = [part.drawn for part in unwrap(runner.model).modules() if isinstance(part, Augmenter)]
     drawn = all_reduce_sum(torch.stack(drawn).sum(0)).tolist() if drawn else []
-    return dict(iterations=runner.iter, drawn=drawn, passes=passes)
+    if is_main_process():
+        with replacing(path, "w") as file:
+            json.dump(dict(iterations=runner.iter, drawn=drawn, passes=passes), file)

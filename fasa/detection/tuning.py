@@ -7,8 +7,10 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from fasa.data.lvis import checked_annotations
-from fasa.detection.evaluate import detect_part, measured
+from fasa import traits
+from fasa.data.compact import annotations
+from fasa.detection import worker
+from fasa.detection.evaluate import Detected, detect_part, measured
 from fasa.detection.experiment import augmenter_metrics, train_row, train_warmup
 from fasa.detection.pretraining import train_backbone
 from fasa.evaluation import OLD, POOL, judge, tide
@@ -30,13 +32,13 @@ def try_out(candidate: Candidate, warmup: Path, part: str, work: Path) -> dict[s
         augmenter did; iteration_ms, of its training with all that comes in between.
     """
     first = candidate.rows[0]
-    own, config = dict(data=first.data), Path("configs", first.configs, f"{MODEL}.py")
+    own, config = dict(data=first.data), Path(traits.CONFIGS, first.configs, f"{MODEL}.py")
     if candidate.data:
         own["data"] = str(work / "data")
         if not Path(own["data"]).exists():
             kind = import_module(candidate.data["module"])
             kind.prepare(read(kind.Settings, candidate.data["settings"]), own["data"])
-    checked_annotations(own["data"], part)  # before hours of training
+    annotations(own["data"], part)  # before hours of training
     if candidate.pretrain:
         own["pretrained"] = str(work / "pretrain.pth")
         if not Path(own["pretrained"]).exists():
@@ -44,19 +46,22 @@ def try_out(candidate: Candidate, warmup: Path, part: str, work: Path) -> dict[s
     if candidate.warmup:
         warmup = work / "warmup.pth"
         if not warmup.exists():
-            train_warmup(replace(candidate.warmup, **own), work / "warmup", warmup)
+            shared = replace(candidate.warmup, **own)
+            worker.run(train_warmup, shared, work_dir=work / "warmup", out=warmup)
     return {job.row: _metrics(replace(job, **own), warmup, part, work / job.row) for job in candidate.rows}
 
 
 def _metrics(job: Job, warmup: Path, part: str, work: Path) -> dict[str, float]:
-    path, checkpoint = work / "metrics.json", work / "model.pth"
+    path, checkpoint, did = work / "metrics.json", work / "model.pth", work / "history.json"
     if path.exists():
         return json.loads(path.read_text())
     start = time.perf_counter()
-    history = train_row(job, warmup, work, checkpoint)
+    worker.run(train_row, job, warmup=warmup, work_dir=work, out=checkpoint, history=did)
+    history = json.loads(did.read_text())
     milliseconds = 1000 * (time.perf_counter() - start) / history["iterations"]
     metrics = augmenter_metrics(history) | dict(iteration_ms=milliseconds)
-    detected = detect_part(job, checkpoint, part)
+    worker.run(detect_part, job, checkpoint=checkpoint, part=part, out=work)
+    detected = Detected.load(work, job, part)
     for kind, matches in detected.matches.items():
         for protocol in (OLD, POOL):
             metrics |= measured(kind, protocol.name, judge(matches, protocol).summary)

@@ -57,8 +57,8 @@ class Matches:
         image: (N,) image of each detection.
         label: (N,) class of each detection.
         score: (N,) in float64.
-        image_rank: (N,) its place among all detections of its image, best first, from 0.
-        class_rank: (N,) its place among all detections of its class.
+        image_rank: (N,) its place among all detections of its image, best first, from 0; at most the cap.
+        class_rank: (N,) its place among all detections of its class; at most the cap.
         matched: (N, A) uint16, whether it found an object that counts; a true positive.
         ignored: (N, A) uint16, whether it is neither a true nor a false positive: unmatched where its
             image may hold more objects of its class than annotated, or of an area outside the range,
@@ -281,7 +281,8 @@ class Matcher:
         image = positions(dt.image_id, self.gt.image_ids, "image", "detections")
         label = positions(dt.category_id, self.gt.category_ids, "category", "detections")
         part = dict(image=image.astype(np.int32), label=label.astype(np.int32), score=dt.score, place=place)
-        part["image_rank"] = places(image, dt.score)
+        # Beyond a cap a place would tell what had been left out before.
+        part["image_rank"] = np.minimum(places(image, dt.score), self.per_image, dtype=np.int32)
         part["counts"], part["matched"], part["ignored"] = self._match(image, label, dt, place)
         return part
 
@@ -292,6 +293,19 @@ class Matcher:
         self._parts.append(part)
         if self._held > 2 * self._kept + self._room:
             self._prune()
+
+    def share(self) -> dict[str, np.ndarray]:
+        """What was matched so far, for the `merge` of another process."""
+        self._prune()
+        return self._parts[0]
+
+    def merge(self, share: dict[str, np.ndarray]) -> None:
+        """Takes in the `share` of a matcher of the same annotations and protocols, which had other images.
+
+        Both must have been told each detection's place among those of all: see `add`. The outcome is then
+        that of one matcher, to the byte.
+        """
+        self._keep(share)
 
     def wanted(self, category_id: np.ndarray, score: np.ndarray) -> np.ndarray:
         """Which of an image's detections some protocol may take, (N,); the others need not be added."""
@@ -333,7 +347,8 @@ class Matcher:
             shape = Masks.of([]) if self.gt.iou_type == "segm" else np.zeros((0, 4))
             self._add(Detections(np.zeros(0, int), np.zeros(0, int), np.zeros(0), shape), None)
         part = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
-        rank = part["class_rank"] = places(part["label"], part["score"], part["place"])
+        rank = places(part["label"], part["score"], part["place"])
+        part["class_rank"] = np.minimum(rank, min(self.per_class, len(rank)), dtype=np.int32)
         if self.per_class == 0:
             self.threshold[:] = np.inf
         last = rank == self.per_class - 1

@@ -1,7 +1,6 @@
 """What a stage imports, found in its notebook, its configs and the modules of `fasa`."""
 
 import ast
-import hashlib
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -11,6 +10,8 @@ from pathlib import Path
 import grimp
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
+
+from fasa.pipeline import strip
 
 ROOT = "fasa"
 PINS = Path("constraints.txt")
@@ -82,14 +83,11 @@ def config_files(path: Path) -> list[Path]:
 
 
 def hashes(paths: Iterable[Path]) -> dict[str, str]:
-    """The files' contents as md5, by name; equal contents, equal hashes."""
+    """The files' contents as `fasa.pipeline.strip.content_hash`, by name."""
     return {path.as_posix(): content_hash(path) for path in sorted(set(paths))}
 
 
-@cache
-def content_hash(path: Path) -> str:
-    """The md5 of a file, as DVC has it."""
-    return hashlib.md5(path.read_bytes()).hexdigest()
+content_hash = cache(strip.content_hash)  # many stages have the same files
 
 
 @cache

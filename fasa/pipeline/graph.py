@@ -1,4 +1,8 @@
-"""DVC's own graph of stages, read once: what needs what, and what is up to date."""
+"""DVC's own graph of stages, read once: what needs what, and what is up to date.
+
+A clone has dvc.lock and what git holds of the results, but not DVC's cache: what its lock names has run
+elsewhere, and only what is to run here asks for its outputs.
+"""
 
 import os
 from collections.abc import Iterable
@@ -6,12 +10,22 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
+from dvc.dependency import Dependency
 from dvc.exceptions import DvcException
+from dvc.output import Output
 from dvc.repo import Repo
 from dvc.stage import Stage
 
 from fasa.errors import UserError
 from fasa.pipeline.project import root
+
+STATES = {
+    "current": "up to date",
+    "away": "has run, but its outputs are neither here nor in DVC's cache",
+    "stale": "has run, and since then it or its inputs have changed",
+    "missing": "not run yet, or its outputs were removed",
+    "waits": "itself up to date, but something that it needs is not",
+}
 
 
 def family(name: str) -> str:
@@ -78,18 +92,87 @@ class Graph:
         """These stages and all that need them."""
         return _closure(names, self.feeds)
 
-    def changed(self, names: Iterable[str]) -> set[str]:
-        """Those that ``dvc repro`` would run if what they need stayed as it is."""
+    def states(self, names: Iterable[str]) -> dict[str, str]:
+        """Of each stage one of `STATES`, if what it needs stays as it is."""
         with _dvc_errors(), self.repo.lock:
-            return {name for name in names if self.stages[name].changed()}
+            return {name: self._state(name) for name in names}
 
-    def made(self, name: str) -> bool:
-        """Whether all that the stage writes is there, be it up to date or not."""
-        return all(out.exists for out in self.stages[name].outs)
+    def _state(self, name: str) -> str:
+        stage = self.stages[name]
+        lost = [out for out in stage.outs if not out.exists]
+        if not all(out.hash_info for out in stage.outs):
+            return "missing"
+        if (
+            stage.changed_stage()
+            or stage.is_callback
+            or stage.always_changed
+            or not stage.frozen
+            and any(self._is_another(dep, name) for dep in stage.deps)
+            or any(out.exists and out.changed_checksum() for out in stage.outs)
+        ):
+            return "stale"
+        # what git holds came with the clone: where it is gone, it was removed
+        away = all(out.use_cache for out in lost) and any(out.changed_cache() for out in lost)
+        return "away" if away else "missing" if lost else "current"
+
+    def _is_another(self, dep: Dependency, name: str) -> bool:
+        """Whether an input differs from what the stage has run with.
+
+        Where it is not here though it has been made, or a folder is here in part, dvc.lock says what it is.
+        """
+        sources = [out for each in self.needs[name] for out in self.stages[each].outs if _overlap(out, dep)]
+        if not dep.hash_info or not any(out.hash_info and not out.exists for out in sources):
+            return bool(dep.workspace_status())
+        return any(
+            out.changed_checksum()
+            if out.exists
+            else out.fs_path == dep.fs_path and out.hash_info != dep.hash_info
+            for out in sources
+        )
+
+    def changed(self, names: Iterable[str], here: bool = False) -> set[str]:
+        """Those that must run, or come from the cache, if what they need stays as it is.
+
+        Args:
+            here: those that have run elsewhere, too.
+        """
+        done = {"current"} if here else {"current", "away"}
+        return {name for name, state in self.states(names).items() if state not in done}
+
+    def lacks(self, name: str) -> set[str]:
+        """The stages that make what a stage reads and what is not here."""
+        deps = self.stages[name].deps
+        return {
+            each
+            for each in self.needs[name]
+            for out in self.stages[each].outs
+            if not out.exists and any(_overlap(out, dep) for dep in deps)
+        }
+
+    def undo_if_other(self, name: str) -> bool:
+        """Whether a stage that has run here makes other bytes than dvc.lock had; then they are removed.
+
+        Its entry in dvc.lock is put back.
+        """
+        stage = self.stages[name]
+        with _dvc_errors(), self.repo.lock:
+            if not any(out.changed_checksum() for out in stage.outs):
+                return False
+            for out in stage.outs:
+                if out.use_cache:
+                    out.remove()
+            stage.dump(update_pipeline=False)
+        return True
 
     def meta(self, name: str, key: str) -> Any:
         """What dvc.yaml says of the stage under ``meta``, or None."""
         return (self.stages[name].meta or {}).get(key)
+
+
+def _overlap(one: Output, other: Output) -> bool:
+    """Whether two paths are the same, or one lies in the other."""
+    first, second = one.fs_path + os.sep, other.fs_path + os.sep
+    return first.startswith(second) or second.startswith(first)
 
 
 def _closure(names: Iterable[str], edges: dict[str, set[str]]) -> set[str]:

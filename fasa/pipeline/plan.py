@@ -15,6 +15,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -26,7 +27,6 @@ from fasa import traits
 from fasa.command import command
 from fasa.data import kinds
 from fasa.errors import UserError
-from fasa.files import replacing
 from fasa.job import MODEL, Job
 from fasa.params import Params, read_params
 from fasa.pipeline import closure, strip
@@ -92,12 +92,13 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
     module, settings = kinds.find(kinds.DETECTION, scale.data, f"{profile}.data")
     yield of_data(f"data@{profile}", "data", module, settings, profile=profile)
 
-    augmenters = [compose(params, profile, name, chosen.seeds[0]).augmenter or {} for name in chosen.rows]
+    rows = {name: compose(params, profile, name, chosen.seeds[0]) for name in chosen.rows}
+    augmenters = [job.augmenter or {} for job in rows.values()]
     groups = next((one["groups"] for one in augmenters if "groups" in one), {})
     for seed in chosen.seeds:
         yield of_job(f"warmup@{profile}-{seed}", "warmup", shared_warmup(params, profile, seed))
         yield Stage(f"cluster@{profile}-{seed}", "cluster", dict(profile=profile, seed=seed, groups=groups))
-    model = Path("configs", scale.configs or profile, f"{MODEL}.py")
+    model = Path(traits.CONFIGS, scale.configs or profile, f"{MODEL}.py")
     yield Stage(
         f"pretrain@{profile}",
         "pretrain",
@@ -109,13 +110,13 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
         ),
         files=tuple(closure.config_files(model)),
     )
-    for name in chosen.rows:
-        jobs = [compose(params, profile, name, seed) for seed in chosen.seeds]
-        for job in jobs:
-            yield of_job(f"train@{profile}-{job.name}", "train", job)
+    for name, job in rows.items():
+        for seed in chosen.seeds:
+            one = msgspec.structs.replace(job, seed=seed)
+            yield of_job(f"train@{profile}-{one.name}", "train", one)
             resamples = scale.table.resamples
-            yield of_job(f"evaluate@{profile}-{job.name}", "evaluate", job, resamples=resamples)
-        yield of_job(f"cost@{profile}-{name}", "cost", jobs[0], iterations=scale.cost.iterations)
+            yield of_job(f"evaluate@{profile}-{one.name}", "evaluate", one, resamples=resamples)
+        yield of_job(f"cost@{profile}-{name}", "cost", job, iterations=scale.cost.iterations)
     for study in params.tuning:
         yield from of_study(params, profile, study)
 
@@ -126,9 +127,7 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
     yield Stage(f"summary@{profile}", "summary", settings)
     classifiers = dict(sets=params.classify.sets, rows=params.classify.rows, seeds=params.classify.seeds)
     yield Stage(f"claims@{profile}", "claims", settings | dict(classifiers=classifiers))
-    jobs = {
-        name: msgspec.to_builtins(compose(params, profile, name, chosen.seeds[0])) for name in chosen.rows
-    }
+    jobs = {name: msgspec.to_builtins(job) for name, job in rows.items()}
     yield Stage(f"remarks@{profile}", "remarks", settings | dict(jobs=jobs))
 
 
@@ -161,7 +160,7 @@ def of_data(name: str, notebook: str, module: ModuleType, settings: Section, **m
 
 def of_job(name: str, notebook: str, job: Job, **more: Any) -> Stage:
     """A stage about one run of a detector."""
-    model = Path("configs", job.configs, f"{job.model}.py")
+    model = Path(traits.CONFIGS, job.configs, f"{job.model}.py")
     if not model.is_file():
         raise UserError(f"params.yaml: rows.{job.row}.model is {job.model!r}, but there is no {model}")
     modules, files = [], [*closure.config_files(model)]
@@ -189,19 +188,26 @@ def of_classifier(params: Params, name: str, row: str, seed: int) -> Stage:
 
 def content(stage: Stage) -> dict[str, Any]:
     """What the job file of a stage holds."""
-    notebook = Path("notebooks", f"{stage.notebook}.ipynb")
-    roots = {*RUNNER, *stage.modules, *closure.imports(code(notebook))}
-    for path in stage.files:
+    sources, pins = uses(stage.notebook, stage.modules, stage.files)
+    head = dict(stage=stage.name, notebook=stage.notebook, settings=stage.settings)
+    return head | dict(sources=sources, packages=pins)
+
+
+@cache
+def uses(
+    name: str, named: tuple[str, ...], configs: tuple[Path, ...]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The hashes of the files, and the pins, that a notebook stands on with some modules and configs.
+
+    Stages that differ in their settings have the same: the seeds of a row, say.
+    """
+    notebook = Path("notebooks", f"{name}.ipynb")
+    roots = {*RUNNER, *named, *closure.imports(code(notebook))}
+    for path in configs:
         roots |= closure.imports(path.read_text())
     modules, others = closure.closure(roots)
-    sources = closure.hashes([*map(closure.file_of, modules), *closure.data_files(modules), *stage.files])
-    return dict(
-        stage=stage.name,
-        notebook=stage.notebook,
-        settings=stage.settings,
-        sources=sources | {str(notebook): strip.content_hash(notebook)},
-        packages=closure.packages(others),
-    )
+    files = [*map(closure.file_of, modules), *closure.data_files(modules), *configs]
+    return closure.hashes(files) | closure.hashes([notebook]), closure.packages(others)
 
 
 def code(notebook: Path) -> str:
@@ -220,9 +226,9 @@ def write(params: Params) -> int:
     planned = {stage.name: content(stage) for stage in stages(params)}
     for folder in (JOBS, NOTEBOOKS):
         shutil.rmtree(folder, ignore_errors=True)
-    for name, job in planned.items():
-        with replacing(JOBS / f"{name}.json", "w") as file:
-            file.write(json.dumps(job, indent=1, ensure_ascii=False) + "\n")
+    JOBS.mkdir(parents=True, exist_ok=True)
+    for name, job in planned.items():  # cut short by a crash, they are not what DVC knows, and planned anew
+        (JOBS / f"{name}.json").write_text(json.dumps(job, indent=1, ensure_ascii=False) + "\n")
     for notebook in sorted({job["notebook"] for job in planned.values()}):
         strip.write(strip.read(Path("notebooks", f"{notebook}.ipynb")), NOTEBOOKS / f"{notebook}.ipynb")
     return len(planned)

@@ -24,10 +24,14 @@ from fasa.files import readable_errors
 PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent(parent: int) -> None:
-    """Have Linux kill this process when its parent, the process ``parent``, ends; elsewhere, do nothing."""
+def die_with_parent(parent: int, by: int = signal.SIGKILL) -> None:
+    """Have Linux kill this process when its parent, the process ``parent``, ends; elsewhere, do nothing.
+
+    Args:
+        by: the signal; one that can be caught lets it end others first.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, by)
         if os.getppid() != parent:  # it ended before the request was in force
             sys.exit(1)
 

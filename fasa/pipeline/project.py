@@ -1,6 +1,8 @@
 """Where the repository is, and what the plan has written there."""
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +46,13 @@ def executed(stage: str) -> Path:
     family, _, instance = stage.partition("@")
     profile, _, rest = instance.partition("-")
     return Path("executed", profile, f"{family}-{rest}.ipynb" if rest else f"{family}.ipynb")
+
+
+def note_modules(process: str) -> None:
+    """Write down, under the runner, which modules of fasa a process of a stage has imported.
+
+    The runner compares them with the job: what is not in it would not run the stage again when it changes.
+    """
+    if work := os.environ.get("FASA_WORK_DIR"):
+        mine = sorted(name for name in sys.modules if name.partition(".")[0] == "fasa")
+        Path(work, f"modules-{process}.json").write_text(json.dumps(mine))

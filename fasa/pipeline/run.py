@@ -33,7 +33,6 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_TRIM_THRESHOLD_": "4000000000",
 }
-MODULES = "modules.json"  # in the work folder: what of fasa the kernel has imported
 
 
 def run(stage: str) -> None:
@@ -88,8 +87,8 @@ def _known(job: dict[str, Any]) -> set[str]:
 
 
 def _imported(work: Path) -> set[str]:
-    """The modules of fasa that the notebook's kernel had imported after its last cell."""
-    return set(json.loads((work / MODULES).read_text()))
+    """The modules of fasa that the kernel had imported after its last cell, and ranks at their end."""
+    return {module for path in work.glob("modules-*.json") for module in json.loads(path.read_text())}
 
 
 def _work_folder(name: str, inputs: dict[str, dict[str, str]]) -> Path:

@@ -1,10 +1,14 @@
 """``fasa run [PATTERN ...]``: what ``dvc repro`` does, with as many stages at a time as cores allow.
 
 Patterns are those of a shell, such as ``'train@*-0'``; what a stage needs is run, too, unless --only says
-otherwise. Without a pattern all stages of dvc.yaml are brought up to date. A stage starts when what it needs
-is there; those of which dvc.yaml says ``meta: {alone: true}``, since they measure time or take the machine,
-run when nothing else does. Of several GPUs each other stage sees one. What has run is not run again:
-interrupted or failed, the same command goes on from there.
+otherwise, and what the first pattern asks for goes first. Without a pattern all stages of dvc.yaml are
+brought up to date. A stage starts when what it needs is there; those of which dvc.yaml says ``meta: {alone:
+true}``, since they measure time or take the machine, run when nothing else does. Of several GPUs each other
+stage sees one, or, under a launcher, as many as that starts ranks: it counts as so many stages. What has run
+is not run again: interrupted or failed, the same command goes on from there.
+
+So it does on another machine, from a commit of dvc.lock and results: what has run elsewhere counts as done,
+and is made here only where a stage that runs reads it, or with --here.
 """
 
 import argparse
@@ -32,6 +36,7 @@ from fasa.command import command
 from fasa.errors import UserError
 from fasa.files import replacing
 from fasa.pipeline.graph import Graph, family
+from fasa.pipeline.launch import launcher, processes
 from fasa.pipeline.mend import mend
 from fasa.pipeline.process import die_with_parent
 from fasa.pipeline.project import root
@@ -40,6 +45,9 @@ DVC = (sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item")
 SECONDS = Path(".fasa", "seconds.json")  # what each stage took when it last ran here
 HEARTBEAT = 30  # seconds without the end of a stage, after which a line of each says how far it is
 PATIENCE = 10  # seconds to end after SIGTERM
+OTHER = """\
+{name}: makes other bytes here than dvc.lock has, as another processor does. Bring its outputs from where it
+ran (dvc pull, or a copy of DVC's cache), or make here all that hangs on it: fasa run --here"""
 ADVICE = re.compile(
     r"\s*$|To track the changes|\s+git add |To enable auto staging|\s+dvc config core.autostage"
     r"|Use `dvc push`|(Updating|Generating) lock file"
@@ -134,18 +142,22 @@ class Stages:
         if kind is KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command goes on from there") from None
 
-    def run(self, name: str, alone: bool) -> End:
-        """Run one stage to its end."""
+    def run(self, name: str, ranks: int | None) -> End:
+        """Run one stage to its end.
+
+        Args:
+            ranks: how many GPUs it takes, where there are several to give out; None: whatever there is.
+        """
         self.processes[name] = None
         try:
-            return End(False, False, 0) if self.stopping else self._run(name, alone)
+            return End(False, False, 0) if self.stopping else self._run(name, ranks)
         finally:
             del self.processes[name]
             self.last.pop(name, None)
 
-    def _run(self, name: str, alone: bool) -> End:
+    def _run(self, name: str, ranks: int | None) -> End:
         begin, ran, lines = time.monotonic(), False, deque(maxlen=200)
-        with self._environment(alone) as environment:
+        with self._environment(ranks) as environment:
             parent = os.getpid()
             process = subprocess.Popen(
                 [*DVC, name],
@@ -173,19 +185,21 @@ class Stages:
         return End(fine, ran, time.monotonic() - begin)
 
     @contextmanager
-    def _environment(self, alone: bool) -> Iterator[dict[str, str] | None]:
-        """The environment of a stage; of several GPUs it sees one, unless it runs alone."""
-        if alone or not self.gpus:
+    def _environment(self, ranks: int | None) -> Iterator[dict[str, str] | None]:
+        """The environment of a stage, in which it sees the GPUs that fewest others see."""
+        if not ranks or ranks > len(self.gpus):
             yield None
             return
         with self.lock:
-            gpu = min(self.gpus, key=self.gpus.get)
-            self.gpus[gpu] += 1
+            mine = sorted(self.gpus, key=self.gpus.get)[:ranks]
+            for gpu in mine:
+                self.gpus[gpu] += 1
         try:
-            yield os.environ | dict(CUDA_VISIBLE_DEVICES=gpu)
+            yield os.environ | dict(CUDA_VISIBLE_DEVICES=",".join(mine))
         finally:
             with self.lock:
-                self.gpus[gpu] -= 1
+                for gpu in mine:
+                    self.gpus[gpu] -= 1
 
     def wait(self, running: Collection[Future]) -> set[Future]:
         """Wait until one has ended; now and then say what the others print."""
@@ -251,47 +265,59 @@ def default_jobs() -> int:
     return max(1, len(os.sched_getaffinity(0)) // threads)
 
 
-def run(graph: Graph, wanted: set[str], jobs: int, verbose: bool) -> None:
+def run(
+    graph: Graph, wanted: Sequence[Collection[str]], jobs: int, verbose: bool = False, here: bool = False
+) -> None:
     """Bring stages up to date, each as soon as what it needs is.
 
     Args:
-        wanted: what to bring up to date.
+        wanted: what to bring up to date, what is to come first before the rest.
+        here: make, too, what has run elsewhere.
 
     Raises:
-        UserError: a stage failed; what had begun has been brought to its end.
+        UserError: a stage failed, or makes other bytes than elsewhere; what had begun has come to its end.
     """
     durations, begin = Durations(graph), time.monotonic()
-    changed = graph.changed(wanted)
-    waiting = graph.downstream(changed) & wanted
+    every = set().union(*wanted)
+    turn = {name: number for number, names in reversed([*enumerate(wanted)]) for name in names}
+    changed = graph.changed(every, here)
+    waiting = graph.downstream(changed) & every
     if not waiting:
-        say(f"nothing to do: {count(len(wanted))} up to date")
+        say(f"nothing to do: {count(len(every))} up to date{elsewhere(graph, every)}")
         return
-    say(f"{count(len(changed))} of {len(wanted)} to run, {durations.left(changed, jobs)}, {jobs} at a time")
-    if followers := waiting - changed:
+    sure, more = set(changed), changed
+    while more := set().union(*map(graph.lacks, more)) & every - sure:
+        sure |= more
+    say(f"{count(len(sure))} of {len(every)} to run, {durations.left(sure, jobs)}, {jobs} at a time")
+    if followers := waiting - sure:
         say(f"{count(len(followers))} after that if their inputs change, {durations.left(followers, jobs)}")
-    order = durations.ways(waiting)
+    order, ranks = durations.ways(waiting | sure), ranks_of(graph, every)
     checked = {name for name in waiting if not graph.needs[name] & waiting}
-    stages, running, failed, ran, spared = Stages(verbose), {}, [], 0, 0
+    again: set[str] = set()  # what has run elsewhere, and is made here for what reads it
+    stages, running, failed, ran = Stages(verbose), {}, [], set()
 
-    def ready() -> set[str]:
-        """What waits for nothing; what turns out to have the inputs that it had waits no more."""
-        nonlocal spared
+    def ready() -> list[str]:
+        """What waits for nothing, in order; what turns out to have the inputs that it had waits no more."""
         while True:
             busy = waiting | set(running.values())
             free = {name for name in waiting if not graph.needs[name] & busy}
             doubtful = free - checked
             checked.update(doubtful)
-            same = doubtful - graph.changed(doubtful)
+            same = doubtful - graph.changed(doubtful, here)
             waiting.difference_update(same)
-            spared += len(same)
-            if not same:
-                return free
+            lacking = set().union(*map(graph.lacks, free - same)) & every
+            waiting.update(lacking)
+            checked.update(lacking)
+            again.update(lacking)
+            if not same and not lacking:
+                return sorted(free, key=lambda name: (turn[name], -order.get(name, 0), name))
 
     with ThreadPoolExecutor(jobs) as pool, stages:
         while True:
-            for name in [] if failed else startable(graph, ready(), list(running.values()), jobs, order):
+            busy = list(running.values())
+            for name in [] if failed else startable(ready(), busy, jobs, ranks):
                 waiting.remove(name)
-                running[pool.submit(stages.run, name, graph.meta(name, "alone"))] = name
+                running[pool.submit(stages.run, name, ranks[name])] = name
             if not running:
                 break
             for future in stages.wait(running):
@@ -300,7 +326,11 @@ def run(graph: Graph, wanted: set[str], jobs: int, verbose: bool) -> None:
                     say(line)
                 if end.ran and end.fine:
                     durations.add(name, end.seconds)
-                    ran += 1
+                    ran.add(name)
+                if end.fine and name in again and graph.undo_if_other(name):
+                    for line in OTHER.format(name=name).splitlines():
+                        say(line)
+                    end = end._replace(fine=False)
                 if not end.fine:
                     failed.append(name)
                 ready()
@@ -310,19 +340,48 @@ def run(graph: Graph, wanted: set[str], jobs: int, verbose: bool) -> None:
                 say(f"  {name:<44} {how:>14}   {left}".rstrip())
     if failed:
         raise UserError(f"{' and '.join(failed)} failed, see above; the same command goes on from there")
+    spared = len(followers - ran)
     same = f"; {count(spared)} had the same inputs as before" if spared else ""
-    say(f"done: {count(ran)} ran in {clock(time.monotonic() - begin)}{same}")
+    rest = elsewhere(graph, every - ran)
+    say(f"done: {count(len(ran))} ran in {clock(time.monotonic() - begin)}{same}{rest}")
+
+
+def ranks_of(graph: Graph, names: Collection[str]) -> dict[str, int | None]:
+    """How many processes each stage starts here; None: it is to be alone; 0: elsewhere, where Slurm says.
+
+    Those that may run under a launcher have ``meta: {ranks: true}``.
+    """
+    launched = cache(lambda profile: processes(launcher(profile)))
+
+    def ranks(name: str) -> int | None:
+        if graph.meta(name, "alone"):
+            return None
+        return launched(name.partition("@")[2].partition("-")[0]) if graph.meta(name, "ranks") else 1
+
+    return {name: ranks(name) for name in names}
 
 
 def startable(
-    graph: Graph, ready: set[str], running: list[str], jobs: int, order: dict[str, float]
+    ready: Sequence[str], running: Sequence[str], jobs: int, ranks: dict[str, int | None]
 ) -> list[str]:
-    """Which of the ready stages to start now: first those that most waits for, last those to be alone."""
-    lonely = [name for name in ready if graph.meta(name, "alone")]
-    if any(graph.meta(name, "alone") for name in running):
+    """Which of the ready stages to start now: the first of them, and last those to be alone."""
+    if any(ranks[name] is None for name in running):
         return []
-    social = sorted(ready - set(lonely), key=lambda name: (-order[name], name))
-    return social[: jobs - len(running)] or ([] if running or social else sorted(lonely)[:1])
+    social = [name for name in ready if ranks[name] is not None]
+    size = {name: min(max(ranks[name], 1), jobs) for name in [*running, *social]}
+    room, chosen = jobs - sum(size[name] for name in running), []
+    for name in social:
+        if size[name] > room:  # smaller ones that overtook it might keep it waiting for ever
+            break
+        room -= size[name]
+        chosen.append(name)
+    return chosen or ([] if running or social else list(ready[:1]))
+
+
+def elsewhere(graph: Graph, names: Collection[str]) -> str:
+    """How many of stages that are done have run elsewhere, in words."""
+    away = [state for state in graph.states(names).values() if state == "away"]
+    return f"; of {count(len(away))} the outputs are elsewhere (--here makes them here, too)" if away else ""
 
 
 def count(stages: int) -> str:
@@ -347,6 +406,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "-j", "--jobs", type=int, help="at the same time (default: as many as cores or GPUs allow)"
     )
     parser.add_argument("--only", action="store_true", help="not what these stages need")
+    parser.add_argument(
+        "--here", action="store_true", help="also what has run elsewhere, and whose outputs are not here"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="print what stages print")
     parser.add_argument("--dry", action="store_true", help="only name the stages that are not up to date")
     arguments = parser.parse_args(argv)
@@ -356,13 +418,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in mend():
         say(line)
     graph = Graph()
-    named = set(graph.match(arguments.patterns))
-    wanted = named if arguments.only else graph.upstream(named)
+    named = [graph.match([pattern]) for pattern in arguments.patterns] or [graph.match([])]
+    wanted = named if arguments.only else [graph.upstream(names) for names in named]
     if arguments.dry:
-        waiting = graph.downstream(graph.changed(wanted)) & wanted
+        every = set().union(*wanted)
+        waiting = graph.downstream(graph.changed(every, arguments.here)) & every
         print(*[name for name in graph.stages if name in waiting], sep="\n", end="\n" if waiting else "")
         return 0
-    run(graph, wanted, arguments.jobs or default_jobs(), arguments.verbose)
+    run(graph, wanted, arguments.jobs or default_jobs(), arguments.verbose, arguments.here)
     return 0
 
 

@@ -6,30 +6,18 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fasa.command import command
-from fasa.pipeline.graph import Graph, family
+from fasa.pipeline.graph import STATES, Graph, family
 from fasa.pipeline.mend import mend
 from fasa.pipeline.project import root
 from fasa.pipeline.side_by_side import Durations, count, default_jobs, say
 
-STATES = {
-    "current": "up to date",
-    "stale": "made, and since then its inputs have changed",
-    "missing": "not made yet, or removed",
-    "waits": "itself up to date, but something that it needs is not",
-}
-
 
 def states(graph: Graph, names: set[str]) -> dict[str, str]:
-    """The state of stages, one of `STATES`."""
-    changed = graph.changed(graph.upstream(names))
-    doubtful = graph.downstream(changed)
-
-    def state(name: str) -> str:
-        if name in changed:
-            return "stale" if graph.made(name) else "missing"
-        return "waits" if name in doubtful else "current"
-
-    return {name: state(name) for name in names}
+    """The state of stages, one of `STATES`, given that of what they need."""
+    alone = graph.states(graph.upstream(names))
+    changed = {name for name, state in alone.items() if state in ("stale", "missing")}
+    doubtful = graph.downstream(changed) - changed
+    return {name: "waits" if name in doubtful else alone[name] for name in names}
 
 
 def table(states: dict[str, str], order: list[str]) -> str:
@@ -65,12 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     graph = Graph()
     found = states(graph, set(graph.match(arguments.patterns)))
     print(table(found, list(graph.stages)))
-    rest = {name for name, state in found.items() if state != "current"}
-    if rest:
-        jobs = default_jobs()
-        left = Durations(graph).left(rest, jobs)
-        words = " ".join(["fasa run", *(f"'{pattern}'" for pattern in arguments.patterns)])
-        print(f"\n`{words}` does the rest: {count(len(rest))} at most, {left}, {jobs} at a time")
+    away = {name for name, state in found.items() if state == "away"}
+    rest = {name for name, state in found.items() if state not in ("current", "away")}
+    jobs, durations = default_jobs(), Durations(graph)
+    command_line = " ".join(["fasa run", *(f"'{pattern}'" for pattern in arguments.patterns)])
+    advice = [("", "does the rest", rest)] if rest else []
+    if away:
+        advice.append((" --here", "makes here what is away, too", rest | away))
+    for flag, does, which in advice:
+        left = f"{count(len(which))} at most, {durations.left(which, jobs)}, {jobs} at a time"
+        print(f"\n`{command_line}{flag}` {does}: {left}")
     return 0
 
 

@@ -89,7 +89,7 @@ def report(study: str, found: Found, candidates: dict[str, dict[str, Any]]) -> s
             first = row == next(iter(rows))
             head = [f"`{name}`" if first else "", f"`{row}`"]
             score = f"{scores[name]:.2f}" if first else ""
-            masks.append([*head, *(cell(metrics.get(one)) for one in MASKS), f"{ratio(metrics):.2f}", score])
+            masks.append([*head, *(cell(metrics.get(one)) for one in MASKS), f"{ratio(metrics):.3f}", score])
             boxes.append([*head, *(cell(metrics.get(one)) for one in BOXES)])
             more.append([*head, *(cell(metrics.get(one)) for one in MORE)])
     n = len(next(iter(next(iter(found.values())).values())))

@@ -15,8 +15,9 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from fasa.data import Source, importing, source
+from fasa.data.compact import annotations
 from fasa.data.kinds import DETECTION, find
-from fasa.data.lvis import check_images, checked_annotations, instance_counts, read_annotations
+from fasa.data.lvis import check_images, instance_counts, read, read_annotations
 from fasa.data.pictures import read_manifest
 from fasa.errors import UserError
 
@@ -314,12 +315,12 @@ def test_a_part_to_tune_on_is_there_where_it_is_asked_for(folder, train, val, ca
     with pytest.raises(
         UserError, match=r"^out: has no part tune, only train, adapt, val; data\.tune makes one"
     ):
-        checked_annotations("out", "tune")
+        annotations("out", "tune")
     after = prepare(tune=0.1)
     assert source("out").parts == ("train", "adapt", "val", "tune")
     for part in ("adapt", "val"):
         assert after[part]["annotations"] == before[part]["annotations"]
-    tune = {image.id for image in checked_annotations("out", "tune").images}
+    tune = {image.id for image in read("out/annotations/tune.json").images}
     assert len(tune) == 2
     assert {i["id"] for i in before["train"]["images"]} == {i["id"] for i in after["train"]["images"]} | tune
     assert "tune: 2 of 20 images cut from train (2 asked)" in capsys.readouterr().out

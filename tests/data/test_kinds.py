@@ -60,7 +60,7 @@ def test_a_stage_imports_its_own_kind_only():
 def test_the_prepared_folder(tiny_glyphs):
     assert {path.name for path in tiny_glyphs.iterdir()} <= OWN
     assert {path.name for path in (tiny_glyphs / "annotations").iterdir()} == {
-        f"{part}.json" for part in PARTS
+        f"{part}.{kind}" for part in PARTS for kind in ("json", "lines", "npz")
     }
     found = source(tiny_glyphs)
     assert (found.kind, found.images, found.iou_types, found.leaky, found.parts) == (

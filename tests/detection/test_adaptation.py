@@ -335,7 +335,7 @@ def test_nothing_to_adapt_on_is_refused(config, overrides):
 
 def test_a_label_beyond_the_heads_classes_is_refused(config):
     init_default_scope("mmdet")
-    with pytest.raises(UserError, match="LVISV1Dataset: label 5, but the head has 4 classes"):
+    with pytest.raises(UserError, match="PreparedDataset: label 5, but the head has 4 classes"):
         instance_counts(DATASETS.build(config().train_dataloader.dataset), 4)
     with pytest.raises(UserError, match="list tells no instances"):
         instance_counts([1, 2], 4)

@@ -15,6 +15,7 @@ from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 from mmengine.runner import Runner
 from msgspec.structs import replace
 
+from fasa.data import compact
 from fasa.data.repeat_factors import repeat_factors
 from fasa.detection.adaptation import box_heads
 from fasa.detection.experiment import (
@@ -90,6 +91,7 @@ def test_class_means_are_those_of_the_checkpoint(tmp_path):
     ("lost", "message"),
     [
         ("annotations/train.json", "train.json: no such file; run: dvc repro data"),
+        ("annotations/train.lines", "train.lines: No such file or directory"),
         ("train/000003.png", "000003.png: missing, with 0 other images"),
     ],
 )
@@ -122,6 +124,7 @@ def letters(tiny_glyphs, tmp_path_factory):
     for category, frequency in zip(annotations["categories"], frequencies, strict=True):
         category["frequency"] = frequency
     train.write_text(json.dumps(annotations))
+    compact.write(train)
     return root, frequencies
 
 

@@ -212,6 +212,7 @@ def test_a_loop_by_epochs_is_refused(tmp_path, by_epoch):
         train_dataloader=dict(dataset=Items(), batch_size=2, num_workers=0, sampler=sampler),
         train_cfg=dict(by_epoch=True, max_epochs=1) if by_epoch else dict(by_epoch=False, max_iters=3),
         optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.01)),
+        custom_hooks=[dict(type="AdaptationHook")] if by_epoch else [],
         default_scope="mmdet",
         experiment_name=tmp_path.name,
         log_level="ERROR",

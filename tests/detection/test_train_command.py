@@ -10,9 +10,9 @@ import torch
 from jobs import job
 from mmengine.config import Config
 
-from fasa.detection.experiment import held_out, training_config
-from fasa.detection.inference import detect, load_model
-from fasa.detection.train import for_ranks, slurm_to_torchrun
+from fasa.detection.experiment import training_config
+from fasa.detection.inference import load_model
+from fasa.detection.ranks import WholeBatches, for_ranks, slurm_to_torchrun
 from fasa.errors import UserError
 
 RANKS = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "-m"]
@@ -27,19 +27,6 @@ class KillOnce(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter + 1 == 4 and runner.rank == 1 and os.environ.get("KILL_ONCE"):
             os.kill(os.getpid(), signal.SIGKILL)
-"""
-DETECT = """
-import sys, torch
-from mmengine.config import Config
-from fasa.detection.inference import detect, gather, load_model
-from fasa.detection.train import join_ranks
-torch.set_num_threads(1)
-join_ranks()
-cfg = Config.fromfile(sys.argv[1])
-found = gather(list(detect(load_model(cfg, sys.argv[2]), cfg.test_dataloader)))
-if found is not None:
-    torch.save([(one.image_id, one.category_id.tolist(), one.score.tolist(), one.box.tolist(),
-                 [code.decode() for code in one.rle]) for one in found], sys.argv[3])
 """
 
 
@@ -62,10 +49,6 @@ def trained(tiny_glyphs, tmp_path_factory):
         cfg.custom_hooks.append(dict(type="KillOnce"))
         cfg.custom_imports.imports.append("kill_once")
         cfg.dump(folder / f"{name}.py")
-    cfg.test_dataloader = held_out(cfg, "val")
-    cfg.test_dataloader.batch_size = 1
-    cfg.model.test_cfg.rcnn.score_thr = 0.0
-    cfg.dump(folder / "detect_config.py")
     path = f"{os.getcwd()}:{folder}"
     for name, kill in (("whole", ""), ("broken", "1"), ("broken", "")):
         arguments = ["fasa.detection.train", folder / f"{name}.py", "--batch", 4, "--threads", 1]
@@ -115,33 +98,31 @@ def test_a_run_branches_from_what_ranks_wrote(trained, tmp_path):
     assert len(weights) > 50 and all(torch.equal(before[name], after[name]) for name in weights)
 
 
-def test_ranks_detect_together_what_one_process_detects(trained, tmp_path):
-    (tmp_path / "both.py").write_text(DETECT)
-    arguments = [
-        tmp_path / "both.py",
-        trained / "detect_config.py",
-        trained / "whole.pth",
-        tmp_path / "found.pth",
-    ]
-    done = run(*arguments, launcher=RANKS[:-1], PYTHONPATH=f"{os.getcwd()}:{trained}")
-    assert done.returncode == 0, done.stderr[-3000:]
-    together = torch.load(tmp_path / "found.pth", weights_only=True)
-    torch.set_num_threads(1)
-    cfg = Config.fromfile(trained / "detect_config.py", import_custom_modules=False)
-    alone = list(detect(load_model(cfg, trained / "whole.pth"), cfg.test_dataloader))
-    assert [one.image_id for one in alone] == [one[0] for one in together] == [1, 2, 3, 4, 5, 6]
-    for one, (_, category, score, box, rle) in zip(alone, together, strict=True):
-        assert (one.category_id.tolist(), one.score.tolist(), one.box.tolist()) == (category, score, box)
-        assert [code.decode() for code in one.rle] == rle
-    assert sum(len(one.score) for one in alone) > 20
-
-
 def test_the_batch_is_shared_out():
     cfg = Config(dict(train_dataloader=dict(batch_size=16)))
     assert for_ranks(cfg, 4, 8).train_dataloader.batch_size == 2
     with pytest.raises(UserError, match="a batch of 9 cannot be shared out among 4 ranks"):
         for_ranks(cfg, 4, 9)
     assert "launcher" not in for_ranks(Config(dict(train_dataloader=dict(batch_size=16))), 1)
+
+
+def test_batches_are_dealt_out_whole(monkeypatch):
+    dealt = []
+    for rank in range(3):
+        monkeypatch.setattr("fasa.detection.ranks.get_dist_info", lambda rank=rank: (rank, 3))
+        sampler = WholeBatches(range(11), batch=2)
+        dealt.append(list(sampler))
+        assert len(sampler) == len(dealt[-1])
+    assert dealt == [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10]]
+    assert len(WholeBatches(range(3), batch=2)) == 0  # the third rank's of two batches
+
+
+def test_ranks_that_never_come_are_one_line(config, tmp_path):
+    config(iterations=1).dump(tmp_path / "config.py")
+    waiting = dict(RANK="0", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT="29581", FASA_WAIT="2")
+    done = run("fasa.detection.train", tmp_path / "config.py", launcher=["-m"], **waiting)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "error: not all of 2 ranks came to 127.0.0.1:29581 within 2 s (FASA_WAIT)" in done.stderr
 
 
 def test_slurms_variables_become_torchruns(tmp_path, monkeypatch):
@@ -152,6 +133,9 @@ def test_slurms_variables_become_torchruns(tmp_path, monkeypatch):
     step = dict(SLURM_STEP_NUM_TASKS="4", SLURM_STEP_NODELIST="n[1-2]", SLURM_PROCID="3", SLURM_LOCALID="1")
     found = slurm_to_torchrun(step | dict(SLURM_JOB_ID="123456"))
     assert found == dict(RANK="3", WORLD_SIZE="4", LOCAL_RANK="1", MASTER_ADDR="n1", MASTER_PORT="23456")
+    more = dict(SLURM_JOB_ID="123456", SLURM_STEP_ID="1", MASTER_ADDR="10.0.0.1", SLURM_GPUS_PER_TASK="1")
+    found = slurm_to_torchrun(step | more)
+    assert (found["MASTER_ADDR"], found["MASTER_PORT"], found["LOCAL_RANK"]) == ("10.0.0.1", "24465", "0")
     assert slurm_to_torchrun(dict(SLURM_NTASKS="4", SLURM_PROCID="0")) == {}  # a batch script, without srun
     assert slurm_to_torchrun(step | dict(RANK="0")) == {}
     with pytest.raises(UserError, match="scontrol does not name the hosts"):

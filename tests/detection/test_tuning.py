@@ -25,7 +25,7 @@ def test_a_candidate_with_data_and_optimizer_of_its_own_is_trained_judged_and_ta
     assert tried["mask_rcnn_fasa"]["virtual_per_iteration"] > 0
     assert len(experiment.class_means(work / "warmup.pth")[1]) == 4  # classes, of its own data
 
-    def refuse(*arguments):
+    def refuse(*_, **paths):
         raise AssertionError("trained again")
 
     (work / "mask_rcnn" / "metrics.json").unlink()  # as if killed while it was judged

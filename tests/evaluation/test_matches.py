@@ -117,6 +117,31 @@ def test_a_stream_gives_what_all_at_once_gives(make_federated, iou_type, seed):
         np.testing.assert_array_equal(result.precision, expected.precision)
 
 
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+@pytest.mark.parametrize("seed", range(4))
+def test_matchers_that_share_images_give_together_what_one_gives(make_federated, iou_type, seed, tmp_path):
+    """To the byte, whatever each had left out; one of them has no image at all."""
+    gt, detections = make_federated(seed, n_images=12, n_classes=4, most_detections=60)
+    gt = read_ground_truth(gt, iou_type)
+    protocols = [OLD._replace(per_image=9), FIXED._replace(per_class=20)]
+    alone, *sharing = (Matcher(gt, protocols) for _ in range(4))
+    pruned = 0
+    for turn, (place, here) in enumerate(by_image(read_detections(detections, gt))):
+        for matcher in (alone, sharing[turn % 2]):
+            wanted = np.flatnonzero(matcher.wanted(here.category_id, here.score))
+            pruned += len(here.score) - len(wanted)
+            shape = here.shape[wanted] if iou_type == "bbox" else [here.shape[n] for n in wanted]
+            kept = Detections(here.image_id[wanted], here.category_id[wanted], here.score[wanted], shape)
+            matcher.add(kept, place[wanted])
+    first, *others = sharing
+    for other in others:
+        first.merge(other.share())
+    assert pruned > 20 and len(alone.matches().score) > 40
+    for name, matcher in (("alone", alone), ("together", first)):
+        matcher.matches().save(tmp_path / f"{name}.npz")
+    assert (tmp_path / "alone.npz").read_bytes() == (tmp_path / "together.npz").read_bytes()
+
+
 def test_an_annotation_of_id_0_can_be_found():
     """lvis-api marks a detection with the id of its object, and takes 0 for none."""
     image = {"id": 1, "height": 99, "width": 99, "neg_category_ids": [], "not_exhaustive_category_ids": []}

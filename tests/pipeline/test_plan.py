@@ -29,8 +29,8 @@ def planned(checkout):
     """Plan anew, and give the text of every job."""
 
     def write() -> dict[str, str]:
-        closure.content_hash.cache_clear()
-        closure.pins.cache_clear()
+        for cached in (closure.content_hash, closure.pins, plan.uses):
+            cached.cache_clear()
         assert plan.main([]) == 0
         return {path.stem: path.read_text() for path in (checkout / "build" / "jobs").glob("*.json")}
 
@@ -161,6 +161,14 @@ def test_settings_reach_the_rows_that_have_them(planned, checkout):
     params["embedded"]["traits"]["rfs"]["threshold"] = 0.05
     yaml.dump(params, Path("params.yaml"))
     assert rows(changed(before, planned())) == {row for row in rows(before) if "_rfs" in row}
+
+
+def test_a_launcher_says_where_a_stage_runs_not_what_it_computes(planned, checkout):
+    before, yaml = planned(), YAML()
+    params = yaml.load((checkout / "params.yaml").read_text())
+    params["embedded"]["launch"] = ["torchrun", "--nproc_per_node=8"]
+    yaml.dump(params, checkout / "params.yaml")
+    assert planned() == before
 
 
 def test_another_profile_stands_beside(planned):

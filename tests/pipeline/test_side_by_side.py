@@ -1,6 +1,7 @@
 """Stages side by side, in a real DVC project: whoever waits for another proves that both run."""
 
 import json
+import shutil
 import signal
 import sys
 
@@ -92,16 +93,105 @@ def test_a_stage_starts_when_what_it_needs_is_there_and_a_target_brings_what_it_
 
 
 def test_the_longest_way_goes_first_by_what_was_measured_or_dvc_yaml_says(project):
-    order = "echo {0} >> order; touch {0}.txt"
     stage = lambda name, seconds, *deps: dict(  # noqa: E731
-        cmd=order.format(name), deps=[*deps], outs=[f"{name}.txt"], meta=dict(seconds=seconds)
+        cmd=f"echo {name} | tee {name}.txt >> order",
+        deps=[*deps],
+        outs=[f"{name}.txt"],
+        meta=dict(seconds=seconds),
     )
     project.stages(a=stage("a", 10), b=stage("b", 30), c=stage("c", 5), d=stage("d", 100, "c.txt"))
     project.write(".fasa/seconds.json", json.dumps({"a": 50}))
     assert run(project, "-j", "1").returncode == 0
-    assert (project.folder / "order").read_text().split() == ["c", "d", "a", "b"]
+    order = project.folder / "order"
+    assert order.read_text().split() == ["c", "d", "a", "b"]
     measured = json.loads((project.folder / ".fasa" / "seconds.json").read_text())
     assert measured.keys() == {"a", "b", "c", "d"} and 0 < max(measured.values()) < 50
+
+    # but what an earlier pattern asks for goes before all that
+    order.unlink()
+    for name in "abcd":
+        (project.folder / f"{name}.txt").unlink()
+    shutil.rmtree(project.folder / ".dvc" / "cache")
+    assert run(project, "-j", "1", "--here", "b", "d", "*").returncode == 0
+    assert order.read_text().split() == ["b", "c", "d", "a"]
+
+
+def rows(project, *names):
+    """Data, a stage for each row whose metrics git holds, and a table of these: each notes that it runs."""
+    project.stages(
+        data=dict(cmd="echo data >> order; mkdir data; cat machine > data/all.txt", outs=["data"]),
+        train=dict(
+            foreach=list(names),
+            do=dict(
+                cmd="echo ${item} >> order; echo -n ${item} of '' | cat - data/all.txt > ${item}.pth; "
+                "echo '{}' > results/${item}.json",
+                deps=["data"],
+                outs=["${item}.pth"],
+                metrics=[{"results/${item}.json": dict(cache=False)}],
+            ),
+        ),
+        table=dict(cmd="echo table >> order; ls results > table.md", deps=["results"], outs=["table.md"]),
+    )
+
+
+def ran(project):
+    """The stages that have run since this was last asked."""
+    order = project.folder / "order"
+    names = order.read_text().split() if order.exists() else []
+    order.unlink(missing_ok=True)
+    return names
+
+
+def test_in_a_clone_what_has_run_elsewhere_is_made_only_where_it_is_read(project):
+    project.write(".gitignore", "/order\n/machine\n/.fasa\n/.site\n")
+    project.write("results/.gitignore", "")
+    project.write("machine", "the first")
+    rows(project, "a", "b")
+    for names in (["data", "train@a", "table"], ["train@b"], ["table"]):  # a folder that grows is another
+        assert run(project, "-j", "1", "--only", *names).returncode == 0
+        assert ran(project) == [name.removeprefix("train@") for name in names]
+    commit = "git add . && git -c user.name=t -c user.email=t@example.org commit -qm rows"
+    assert project.call("sh", "-c", f"{commit} && git clone -q . ../clone").returncode == 0
+    project.folder = project.folder.with_name("clone")
+    lock = project.folder / "dvc.lock"
+    before = lock.read_text()
+
+    nothing = run(project)
+    assert (nothing.returncode, nothing.stderr) == (0, "")
+    assert nothing.stdout.startswith(
+        "nothing to do: 4 stages up to date; of 4 stages the outputs are elsewhere"
+    )
+
+    # a row more, where other bytes come out: a and b would be of other data than c
+    rows(project, "a", "b", "c")
+    for machine in ("the second", "the third"):
+        project.write("machine", machine)
+        done = run(project)
+        assert done.returncode == 1 and "data: makes other bytes here than dvc.lock has" in done.stdout
+        assert done.stderr == "error: data failed, see above; the same command goes on from there\n"
+        assert ran(project) == ["data"] and lock.read_text() == before
+
+    project.write("machine", "the first")
+    done = run(project, "-j", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("2 stages of 5 to run, ")
+    assert ran(project) == ["data", "c", "table"]
+    assert (project.folder / "table.md").read_text().split() == ["a.json", "b.json", "c.json"]
+    old, new = (yaml.safe_load(text)["stages"] for text in (before, lock.read_text()))
+    assert new.keys() == {*old, "train@c"}
+    assert {name for name in old if old[name] != new[name]} == {"table"}
+    status = project.call(sys.executable, "-m", "fasa", "status").stdout.splitlines()
+    assert status[-3].split() == ["all", "3", "2", "-", "-", "-"]
+    assert status[-1].startswith("`fasa run --here` makes here what is away, too: 2 stages at most, ")
+
+    # what git holds and is gone runs again, what is in the cache comes back, and the rest if it is asked for
+    (project.folder / "results" / "b.json").unlink()
+    (project.folder / "c.pth").write_text("edited")
+    assert run(project).returncode == 0
+    assert ran(project) == ["b"] and (project.folder / "c.pth").read_text() == "c of the first"
+    assert run(project, "--here").returncode == 0
+    assert ran(project) == ["a"]
+    assert run(project, "--here").stdout == "nothing to do: 5 stages up to date\n"
 
 
 def test_stages_that_want_to_be_alone_run_one_after_the_other_and_beside_nothing(project):
@@ -142,6 +232,28 @@ def test_each_of_several_gpus_goes_to_one_stage_and_all_to_one_that_is_alone(pro
     assert done.returncode == 0, done.stdout
     seen = {name: (project.folder / f"{name}.gpu").read_text().strip() for name in "abc"}
     assert {seen["a"], seen["b"]} == {"3", "5"} and seen["c"] == "3,5"
+
+
+@pytest.mark.parametrize("launch", ["torchrun --nproc_per_node=2", "srun -n16"])
+def test_a_stage_with_a_launcher_takes_as_many_gpus_as_it_starts_ranks(project, launch):
+    """And counts as so many stages; where Slurm finds the GPUs it is one, and told nothing of them."""
+    srun = launch.startswith("srun")
+    together = "python meet.py a b c", "python meet.py b a c", "python meet.py c a b"
+    apart = "mkdir busy && sleep 0.5 && rmdir busy"
+    commands = together if srun else (apart, apart, "true")
+    show, stages = "{0} && echo $CUDA_VISIBLE_DEVICES > {1}.gpu", {}
+    for name, command in zip("abc", commands, strict=True):
+        outs = [f"{name}.gpu"]
+        stages[name] = dict(cmd=show.format(command, name), outs=outs, meta=dict(ranks=name < "c"))
+    project.stages(**stages)
+    done = run(project, CUDA_VISIBLE_DEVICES="3,5,7", FASA_LAUNCH=launch)
+    assert done.returncode == 0, done.stdout
+    gpus = {name: set((project.folder / f"{name}.gpu").read_text().strip().split(",")) for name in "abc"}
+    assert len(gpus["c"]) == 1
+    if srun:
+        assert gpus["a"] == gpus["b"] == {"3", "5", "7"}
+    else:
+        assert len(gpus["a"]) == len(gpus["b"]) == 2
 
 
 def test_ctrl_c_ends_stages_in_order_and_the_same_command_goes_on(project, wait_until):

@@ -25,7 +25,8 @@ def lines(capsys, *patterns):
     assert main(list(patterns)) == 0
     table, _, advice = capsys.readouterr().out.partition("\n\n")
     head, *rows = (line.split() for line in table.splitlines())
-    assert head == ["current", "stale", "missing", "waits"]
+    assert head == ["current", "away", "stale", "missing", "waits"]
+    assert {row.pop(2) for row in rows} == {"-"}  # away: tests of `fasa run` have a clone
     return rows, advice
 
 

@@ -16,7 +16,7 @@ help:
 RUN := @$(VENV)/bin/python -m fasa run --here $(if $(JOBS),--jobs $(JOBS))
 SHOW := @$(VENV)/bin/python -m fasa report
 # of params.yaml, the main table's two first
-ROWS = $(shell $(VENV)/bin/python -c "from fasa.params import read_params as r; print(*r('params.yaml').repro)")
+ROWS = $(shell $(VENV)/bin/python -c "from fasa.params import read_params as r; p = r('params.yaml'); print(*(row for row in p.repro if row in p.run.rows))")
 evaluated = $(foreach row,$(1),'train@*-$(row)-*' 'evaluate@*-$(row)-*')
 
 repro: $(VENV)/.ready

@@ -4,6 +4,7 @@
 #   PYTHON=python3.12         the interpreter (otherwise the first of python3.11 ... python3.14, python3 that will do)
 #   CXX=clang++               the compiler for mmcv's ops (otherwise c++, g++ or clang++)
 #   CUDA_VISIBLE_DEVICES=''   build mmcv's ops for the CPU although there is a GPU
+#   FORCE_CUDA=1 TORCH_CUDA_ARCH_LIST='8.0;9.0'    build them for these GPUs on a machine that has none, but nvcc
 #   DISK_GB=4                 the disk space to ask for
 set -euo pipefail
 
@@ -55,9 +56,18 @@ check_disk() {
         fail "$((free / 1000000)) GB of disk free in $PWD, ${DISK_GB} GB needed; free some, or ask for less where pip finds a CPU build of torch: make DISK_GB=4"
 }
 
+forced() { [[ ${FORCE_CUDA:-0} == 1 ]]; } # what mmcv's build reads, too
+
 check_cuda() {
-    [[ ${CUDA_VISIBLE_DEVICES-all} =~ ^(-1)?$ ]] && return # hidden on purpose
-    [[ $(nvidia-smi -L 2>/dev/null) == GPU* ]] || return 0
+    local why="a GPU is visible"
+    if forced; then
+        [[ -n ${TORCH_CUDA_ARCH_LIST:-} ]] ||
+            fail "FORCE_CUDA=1 builds for GPUs that cannot be asked; name them: make FORCE_CUDA=1 TORCH_CUDA_ARCH_LIST='8.0;9.0' (A100; H100)"
+        why="FORCE_CUDA is 1"
+    else
+        [[ ${CUDA_VISIBLE_DEVICES-all} =~ ^(-1)?$ ]] && return # hidden on purpose
+        [[ $(nvidia-smi -L 2>/dev/null) == GPU* ]] || return 0
+    fi
     # Where torch looks for the toolkit, in its order.
     local home=${CUDA_HOME:-${CUDA_PATH:-}}
     if [[ -n $home ]]; then
@@ -66,7 +76,7 @@ check_cuda() {
         command -v nvcc >/dev/null && return
         [[ -x /usr/local/cuda/bin/nvcc ]] && return
     fi
-    fail "a GPU is visible but nvcc is not${home:+ in $home/bin}; install the CUDA toolkit (version 13, as torch), or build for the CPU: make CUDA_VISIBLE_DEVICES=''"
+    fail "$why but nvcc is not there${home:+ in $home/bin}; install the CUDA toolkit (version 13, as torch), or build for the CPU: make CUDA_VISIBLE_DEVICES=''"
 }
 
 check_machine() {
@@ -125,12 +135,18 @@ install_mmcv() {
     }
 }
 
-mmcv_works() { "$VENV/bin/python" -c 'import sys; from fasa.check import devices, ops_error; sys.exit(any(map(ops_error, devices())))'; }
+mmcv_works() {
+    "$VENV/bin/python" -c 'import sys; from fasa.check import devices, ops_error; sys.exit(any(map(ops_error, devices())))' || return
+    ! forced || "$VENV/bin/python" -c 'import sys; from mmcv.ops import get_compiling_cuda_version as cuda; sys.exit(cuda() == "not available")'
+}
 
 install_packages() {
     pip install -q -c constraints.txt pip setuptools wheel
     say "Installing torch (the CUDA build is a download of 3 GB)"
     pip install -c constraints.txt torch ninja psutil numpy
+    if forced && ! "$VENV/bin/python" -c 'import sys, torch; sys.exit(not torch.version.cuda)'; then
+        fail "FORCE_CUDA is 1, but pip finds a CPU build of torch; point it to one with CUDA"
+    fi
     install_mmcv
     say "Installing the rest (about 2 minutes)"
     PYTHONWARNINGS=ignore pip install -q --no-build-isolation -c constraints.txt -e '.[detection,instaboost,pipeline,dev]'
@@ -138,7 +154,7 @@ install_packages() {
     pip uninstall -q -y opencv-python 2>/dev/null
     pip install -q --no-deps --force-reinstall -c constraints.txt opencv-python-headless
     if ! mmcv_works; then
-        say "The mmcv that pip had kept was built against another torch: building it anew"
+        say "The mmcv that pip had kept was built against another torch, or for other machines: building it anew"
         install_mmcv --force-reinstall --no-cache-dir
         mmcv_works || fail "mmcv's ops do not run on this machine; $VENV/bin/python -m fasa.check says why, $BUILD_LOG how they were built"
     fi

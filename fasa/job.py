@@ -111,6 +111,8 @@ class Job(Section):
         profile: the scale; what is written lies in ``runs/PROFILE``.
         data: the folder of the prepared data set.
         configs: the folder below ``configs`` that the model is from.
+        config: what differs from that config, nested as it is.
+        weights: that the backbone starts from, see `fasa.detection.weights`; None: random.
         row: its name, such as ``mask_rcnn_rfs_fasa``.
         seed: of weights, order of images and virtual features.
         threads: of the CPU, which the last digits of sums depend on.
@@ -135,6 +137,8 @@ class Job(Section):
     optimizer: Optimizer
     train: Schedule
     warmup: Schedule | None = None
+    config: dict[str, Any] = {}
+    weights: str | None = None
     model: str = MODEL
     traits: dict[str, dict[str, Any]] = {}
     augmenter: dict[str, Any] | None = None

@@ -10,7 +10,7 @@ from ruamel.yaml.error import YAMLError
 from fasa.classification import job as classification
 from fasa.errors import UserError
 from fasa.job import MODEL, Optimizer, Pretraining, Schedule
-from fasa.sections import Count, Name, Positive, Section, Seed, read, refuse_infinite
+from fasa.sections import Count, Name, Positive, Section, Seed, read, refuse_infinite, resolved
 
 
 class Row(Section):
@@ -58,17 +58,24 @@ class Cost(Section):
 
     Args:
         iterations: that are timed.
+        batch: images of an iteration; None: those of training.
     """
 
     iterations: Annotated[int, Meta(ge=2)] = 120
+    batch: Positive | None = None
 
 
 class Profile(Section):
     """A scale: data, schedule and the numbers of the traits.
 
+    In the file ``like: NAME`` takes what is not said from another profile, see `fasa.sections.resolved`.
+
     Args:
         data: of a kind of `fasa.data.kinds`, and its settings.
         configs: the folder below ``configs`` with the models; None: of the profile's own name.
+        config: what differs from those configs, nested as they are, such as ``{model: {backbone: ...}}``.
+        weights: that backbones start from: "imagenet", or a file, in whose name ``{depth}`` stands for the
+            ResNet's; None: random.
         threads: of a stage, on the CPU; the last digits of metrics depend on it.
         optimizer: of both parts of a training.
         pretrain: of the backbone; None: it starts as its config says.
@@ -87,11 +94,17 @@ class Profile(Section):
     pretrain: Pretraining | None = None
     warmup: Schedule | None = None
     configs: Name | None = None
+    config: dict[str, Any] = {}
+    weights: str | None = None
     threads: Positive = 1
     launch: str | list[str] = ""
     traits: dict[Name, dict[str, Any]] = {}
     table: Table = Table()
     cost: Cost = Cost()
+
+    def __post_init__(self):
+        if self.pretrain and self.weights:
+            raise ValueError("pretrain and weights exclude each other: both say what backbones start from")
 
 
 class ClassifierRow(Section):
@@ -201,7 +214,7 @@ class Params(Section):
         run, classify: what runs of each.
         shown: what DVC's tables tell of.
         tuning: the studies by which settings are chosen.
-        repro: of `run.rows`, those that ``make repro`` runs.
+        repro: the rows that ``make repro`` runs, of those in `run.rows`.
         rows: of the detector, the same at every scale.
         classification: its sets and rows.
         sections: every other key of the file, a profile each.
@@ -224,7 +237,7 @@ class Params(Section):
             ("run.rows", self.run.rows, self.rows),
             ("run.seeds", self.run.seeds, None),
             ("shown.row", [self.shown.row], self.rows),
-            ("repro", self.repro, self.run.rows),
+            ("repro", self.repro, self.rows),
             ("classify.sets", self.classify.sets, sets),
             ("classify.rows", self.classify.rows, self.classification.rows),
             ("classify.seeds", self.classify.seeds, None),
@@ -274,6 +287,7 @@ def read_params(path: str | Path) -> Params:
     for name in profiles if isinstance(profiles, list) else ():
         if isinstance(name, str) and name not in sections:
             raise UserError(f"params.yaml: profiles names {name!r}, but there is no section {name}")
+    sections = {name: resolved(sections, name) for name in sections}
     for name, section in sections.items():
         if not isinstance(section, dict) or "data" not in section:
             names = ", ".join(name for name in Params.__struct_fields__ if name != "sections")

@@ -12,7 +12,7 @@ from fasa.data import kinds
 from fasa.errors import UserError
 from fasa.job import MODEL, Candidate, Job, method
 from fasa.params import AugmenterTrait, Params, Profile
-from fasa.sections import is_number, read
+from fasa.sections import is_number, merged, read
 
 AFTER_WARMUP = {"train", "traits", "table", "cost"}  # of a profile: nothing that its rows share depends on it
 FILLED_IN = {"num_classes", "width", "map_shape", "seed"}  # of an augmenter, by who builds it
@@ -62,6 +62,8 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
         profile=profile,
         data=f"data/{profile}",
         configs=scale.configs or profile,
+        config=scale.config,
+        weights=scale.weights,
         row=row,
         seed=seed,
         threads=scale.threads,
@@ -85,6 +87,8 @@ def shared_warmup(params: Params, profile: str, seed: int) -> Job:
         profile=profile,
         data=f"data/{profile}",
         configs=scale.configs or profile,
+        config=scale.config,
+        weights=scale.weights,
         row="warmup",
         seed=seed,
         threads=scale.threads,
@@ -166,15 +170,6 @@ def compose_classifier(params: Params, set_name: str, row: str, seed: int) -> cl
         threads=there.threads,
         precision=there.precision,
     )
-
-
-def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Two nested dicts as one, the values of `above` where both have one; a None there leaves it out."""
-    both = dict(below)
-    for key, value in above.items():
-        nested = isinstance(value, dict) and isinstance(below.get(key), dict)
-        both[key] = merged(below[key], value) if nested else value
-    return {key: value for key, value in both.items() if value is not None}
 
 
 def check_augmenter(section: dict[str, Any], where: str, row: str = "") -> None:

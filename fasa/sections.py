@@ -54,6 +54,40 @@ def refuse_infinite(value: Any, where: str) -> None:
         refuse_infinite(part, f"{where}.{key}" if where else str(key))
 
 
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Two nested dicts as one, the values of `above` where both have one; a None there leaves it out."""
+    both = dict(below)
+    for key, value in above.items():
+        nested = isinstance(value, dict) and isinstance(below.get(key), dict)
+        both[key] = merged(below[key], value) if nested else value
+    return {key: value for key, value in both.items() if value is not None}
+
+
+def resolved(sections: dict[str, Any], name: str) -> dict[str, Any]:
+    """A profile's section of params.yaml with what it takes from the one that its `like` names.
+
+    Key by key, but for schedules and data of another kind, which stand for themselves; null takes nothing.
+
+    Raises:
+        UserError: there is no such section, or it is itself like another.
+    """
+    section = sections[name]
+    if not isinstance(section, dict) or "like" not in section:
+        return section
+    other = sections.get(section["like"]) if isinstance(section["like"], str) else None
+    if not isinstance(other, dict) or "like" in other or not isinstance(other.get("data"), dict):
+        raise UserError(
+            f"params.yaml: {name}.like is {section['like']!r}; it must be a profile that is like no other"
+        )
+    above = {key: value for key, value in section.items() if key != "like"}
+    whole = {"train", "warmup", "pretrain"} & above.keys()
+    data = above.get("data", {})
+    if isinstance(data, dict) and data.get("kind", other["data"].get("kind")) != other["data"].get("kind"):
+        whole |= {"data"}  # of another kind, which has nothing in common
+    below = {key: value for key, value in other.items() if key not in whole}
+    return merged(dict(configs=section["like"]) | below, above)
+
+
 def is_number(value: Any) -> bool:
     """Whether it is a number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -2,12 +2,21 @@ import os
 import signal
 
 import pytest
+from serving import serving
 
 # One thread: sums do not depend on the machine, and tests do not fight over cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell starts what it runs in the background deaf to Ctrl-C, and all that this starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A web server on this machine, whose `files` a test fills."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving() as server:
+        yield server
 
 
 @pytest.hookimpl(tryfirst=True)

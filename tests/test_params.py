@@ -45,7 +45,7 @@ def test_committed_params_pass(tmp_path):
     assert "train@embedded-mask_rcnn_fasa-0" in names and "classify@digits-ce_fasa-2" in names
 
 
-@pytest.mark.parametrize("profile", ["tiny", "lvis"])
+@pytest.mark.parametrize("profile", ["tiny", "lvis", "smoke"])
 def test_every_profile_resolves_every_row(profile, tmp_path):
     names = {stage.name for stage in check(tmp_path, COMMITTED | dict(profiles=[profile]))}
     assert {f"train@{profile}-{row}-0" for row in COMMITTED["run"]["rows"]} <= names
@@ -314,3 +314,42 @@ def test_a_value_of_any_kind_in_any_place_passes_or_gives_one_line(case, tmp_pat
         check(tmp_path, params)
     except UserError as error:
         assert "\n" not in str(error) and len(str(error)) < 2000
+
+
+def test_a_profile_like_another_takes_what_it_does_not_say(tmp_path):
+    mine = dict(
+        like="lvis",
+        data=dict(sample=5),
+        train=dict(iterations=7, batch=2),
+        traits=dict(fasa=dict(augmenter=dict(warmup=3))),
+        weights=None,
+    )
+    path = tmp_path / "params.yaml"
+    with path.open("w") as file:
+        YAML().dump(COMMITTED | dict(mine=mine), file)
+    found, lvis = (read_params(path).sections[name] for name in ("mine", "lvis"))
+    assert found.data == lvis.data | dict(sample=5)
+    assert (found.train.iterations, found.train.epochs, found.train.steps) == (7, None, [])
+    assert found.traits["fasa"]["augmenter"] == lvis.traits["fasa"]["augmenter"] | dict(warmup=3)
+    assert found.traits["cam"] == lvis.traits["cam"] and found.weights is None and found.configs == "lvis"
+
+
+def test_data_of_another_kind_stand_for_themselves(tmp_path):
+    mine = dict(like="lvis", data=dict(kind="coco", train="a.json", images="photos"))
+    names = {stage.name for stage in check(tmp_path, COMMITTED | dict(mine=mine, profiles=["mine"]))}
+    assert "train@mine-mask_rcnn_smote-0" in names
+
+
+@pytest.mark.parametrize("other", ["nope", "smoke", "run", 7, None])
+def test_like_what_is_no_profile_of_its_own(other, tmp_path):
+    path = tmp_path / "params.yaml"
+    with path.open("w") as file:
+        YAML().dump(COMMITTED | dict(mine=dict(like=other, data={})), file)
+    with pytest.raises(UserError, match=f"mine.like is {other!r}; it must be a profile"):
+        read_params(path)
+
+
+def test_weights_and_pretraining_exclude_each_other(tmp_path):
+    embedded = COMMITTED["embedded"] | dict(weights="imagenet")
+    with pytest.raises(UserError, match="embedded: pretrain and weights exclude each other"):
+        check(tmp_path, COMMITTED | dict(embedded=embedded))

@@ -141,6 +141,43 @@ def test_gpu_without_nvcc(machine):
     assert machine.run(CUDA_HOME=str(toolkit)).returncode == 0
 
 
+def test_a_login_node_builds_for_the_gpus_that_are_named(machine):
+    toolkit = str(machine.root / "cuda")
+    assert "name them: make FORCE_CUDA=1 TORCH_CUDA_ARCH_LIST" in machine.refusal(FORCE_CUDA="1")
+    forced = dict(FORCE_CUDA="1", TORCH_CUDA_ARCH_LIST="9.0", CUDA_HOME=toolkit)
+    assert f"FORCE_CUDA is 1 but nvcc is not there in {toolkit}/bin" in machine.refusal(**forced)
+    machine.command("../checkout/cuda/bin/nvcc", "exit 0")
+    assert machine.run(**forced).returncode == 0
+
+
+def test_the_build_is_told_what_to_build_for(machine):
+    (machine.root / ".venv").mkdir()
+    told = machine.root / "told"
+    script = f'echo "$FORCE_CUDA $TORCH_CUDA_ARCH_LIST" > {told}'
+    machine.command("../checkout/.venv/bin/python", script)
+    assert machine.run("install_mmcv", FORCE_CUDA="1", TORCH_CUDA_ARCH_LIST="8.0;9.0").returncode == 0
+    assert told.read_text() == "1 8.0;9.0\n"
+
+
+@pytest.mark.parametrize(("kept", "builds"), [("CPU", [False, True]), ("CUDA", [False])])
+def test_forced_an_mmcv_for_the_cpu_is_built_anew(machine, kept, builds):
+    """Its ops run on a login node, which has no GPU to try them on."""
+    calls = machine.root / "calls"
+    works = f"""[[ "$*" != *compiling_cuda* || {kept} == CUDA || "$(< {calls})" == *no-cache-dir* ]]"""
+    script = f"""echo "$*" >> {calls}; {works}"""
+    machine.command("../checkout/.venv/bin/python", script)
+    done = machine.run("install_packages", FORCE_CUDA="1", TORCH_CUDA_ARCH_LIST="9.0")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in calls.read_text().splitlines() if line.endswith(" mmcv")]
+    assert ["--no-cache-dir" in line for line in lines] == builds
+
+
+def test_forced_a_torch_without_cuda_is_refused(machine):
+    machine.command("../checkout/.venv/bin/python", '[[ "$*" != *torch.version.cuda* ]]')
+    done = machine.run("install_packages", FORCE_CUDA="1", TORCH_CUDA_ARCH_LIST="9.0")
+    assert done.returncode == 1 and "pip finds a CPU build of torch" in done.stderr
+
+
 def test_a_driver_without_a_gpu_needs_no_nvcc(machine):
     machine.command("nvidia-smi", "echo 'No devices were found'; exit 6")
     assert machine.run(CUDA_HOME="/nowhere").returncode == 0

@@ -5,7 +5,7 @@ _base_ = "data.py"
 train_dataloader = dict(
     batch_size=16,
     num_workers=4,
-    persistent_workers=True,
+    persistent_workers=False,  # what they draw could not be taken up by a resumed run
     sampler=dict(type="DefaultSampler", shuffle=True),
     batch_sampler=dict(type="AspectRatioBatchSampler"),
     dataset=dict(
@@ -40,4 +40,4 @@ held_out_dataloader = dict(
 )
 
 optim_wrapper = dict(type="OptimWrapper")
-model = dict(test_cfg=dict(rcnn=dict(score_thr=1e-4, max_per_img=300)))
+detections = dict(score_thr=1e-4, max_per_img=300)

@@ -15,7 +15,7 @@ from fasa.data.importing import Cut
 from fasa.data.pictures import locate
 from fasa.data.prepared import PARTS
 from fasa.errors import UserError
-from fasa.sections import Section, Seed
+from fasa.sections import Positive, Section, Seed
 
 Portion = Annotated[float, Meta(gt=0, lt=1)]
 
@@ -41,6 +41,7 @@ class Settings(Section, tag_field="kind", tag="coco", kw_only=True):
         images: the folder of all images, or one of each part.
         seed: of the cuts.
         masks: False takes boxes only; True insists on a mask of every object; None takes what there is.
+        sample: images to take of each part, for a run of minutes on data that are checked in full; None: all.
     """
 
     train: str
@@ -50,6 +51,7 @@ class Settings(Section, tag_field="kind", tag="coco", kw_only=True):
     images: str | Folders
     seed: Seed = 0
     masks: bool | None = None
+    sample: Positive | None = None
 
 
 def prepare(settings: Settings, out: str | Path) -> None:
@@ -83,4 +85,5 @@ def prepare(settings: Settings, out: str | Path) -> None:
         if isinstance(given[part], float)
     ]
     parts |= importing.split(parts["train"], cuts, settings.seed)
+    parts = importing.sample(parts, settings.sample, settings.seed)
     importing.write(out, "coco", root, parts, ["segm", "bbox"] if has_masks == {True} else ["bbox"])

@@ -265,6 +265,23 @@ def split(train: Part, cuts: Iterable[Cut], seed: int) -> dict[str, Part]:
     return parts
 
 
+def sample(parts: dict[str, Part], most: int | None, seed: int) -> dict[str, Part]:
+    """Parts of `most` images at most, for a run of minutes: drawn, those with a class not there yet first.
+
+    None: the parts as they are.
+    """
+    chosen = {}
+    for name, part in parts.items() if most else ():
+        order = np.random.default_rng(seed).permutation(sorted(image.id for image in part.images)).tolist()
+        classes, seen, known = part.classes(), set(), {}
+        for image in order:
+            known[image] = classes[image] <= seen
+            seen |= classes[image]
+        chosen[name] = part.only({*sorted(order, key=known.get)[:most]})
+        print(f"{name}: a sample of {min(most, len(order))} of {len(order)} images")
+    return chosen or parts
+
+
 def complete(parts: dict[str, Part]) -> list[dict]:
     """Give all parts the categories that train has objects of, and each image its absent classes.
 

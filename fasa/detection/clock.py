@@ -3,6 +3,7 @@
 import time
 
 import psutil
+import torch
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -24,6 +25,8 @@ class ClockHook(Hook):
         self.memory: list[int] = []
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Stamp."""
+        """Stamp; a GPU is waited for."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         self.times.append(time.perf_counter())
         self.memory.append(psutil.Process().memory_info().rss)

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 import torch
 from msgspec.structs import replace
 
-from fasa.job import Job
+from fasa.job import Job, Schedule
 from fasa.pipeline.process import pool
 
 SETTLING = 5  # iterations that are not counted: caches fill
@@ -25,13 +25,16 @@ def variants(job: Job) -> dict[str, Job]:
     }
 
 
-def measure(job: Job, iterations: int, warmup: Path, work: Path) -> dict[str, dict[str, float]]:
+def measure(
+    job: Job, iterations: int, trained: Path, work: Path, batch: int | None = None
+) -> dict[str, dict[str, float]]:
     """Train a row for some iterations, each variant in a process of its own.
 
     Args:
         iterations: that are counted.
-        warmup: the shared checkpoint; a row with another network takes of it what fits: with random weights
-            the RPN finds fewer objects, and an iteration would be cheaper than it is.
+        trained: the row's checkpoint: with random weights the RPN finds fewer objects, and an iteration would
+            be cheaper than it is.
+        batch: images of an iteration; None: as in training.
 
     Returns:
         For each variant seconds and seconds_std of an iteration, and over how many iterations; pass_seconds
@@ -42,7 +45,7 @@ def measure(job: Job, iterations: int, warmup: Path, work: Path) -> dict[str, di
     for i, (name, variant) in enumerate(variants(job).items()):
         # A new process: the peak of memory is that of a process.
         with pool(1) as processes:
-            arguments = (variant, SETTLING + iterations, warmup, work / f"{job.row}-{i}")
+            arguments = (variant, SETTLING + iterations, trained, work / f"{job.row}-{i}", batch)
             measured[name] = processes.submit(_measure, *arguments).result()
     return measured
 
@@ -56,7 +59,7 @@ def growth(memory: list[int]) -> int:
     return max(memory[half:]) - max(memory[:half])
 
 
-def _measure(job: Job, iterations: int, warmup: Path, work: Path) -> dict[str, float]:
+def _measure(job: Job, iterations: int, trained: Path, work: Path, batch: int | None) -> dict[str, float]:
     from mmengine.runner import Runner
 
     from fasa.detection.adaptation import box_heads, class_losses
@@ -65,13 +68,14 @@ def _measure(job: Job, iterations: int, warmup: Path, work: Path) -> dict[str, f
     from fasa.detection.training import train
 
     settle(job.threads)
-    schedule = replace(job.train, iterations=iterations, epochs=None, steps=[])
-    cfg = training_config(replace(job, adapt_every=None), schedule, work)
+    # The row is trained: it has no warm-up before it, and is to stay what it is.
+    augmenter = job.augmenter and job.augmenter | dict(warmup=0)
+    schedule = Schedule(iterations=iterations, batch=batch or job.train.batch)
+    cfg = training_config(replace(job, augmenter=augmenter, adapt_every=None), schedule, work)
+    cfg.param_scheduler = [dict(type="ConstantLR", factor=1e-3, by_epoch=False, begin=0, end=iterations + 1)]
     cfg.custom_hooks = [*cfg.custom_hooks, dict(type="ClockHook")]
     cfg.default_hooks.checkpoint.every = iterations + 1
-    if job.own_warmup and job.warmup:
-        cfg.load_from = str(warmup)  # mmengine leaves out what does not fit
-    runner = train(cfg, warmup if job.warmup and not job.own_warmup else None)
+    runner = train(cfg, trained)
     (clock,) = (hook for hook in runner.hooks if isinstance(hook, ClockHook))
     seconds = [b - a for a, b in zip(clock.times[SETTLING - 1 :], clock.times[SETTLING:], strict=False)]
     kept = [head.augmenter for head in box_heads(runner.model) if head.augmenter]
@@ -91,6 +95,7 @@ def _measure(job: Job, iterations: int, warmup: Path, work: Path) -> dict[str, f
     if job.adapt_every is not None:
         loader = Runner.build_dataloader(held_out(cfg, "adapt"), seed=0)
         start = time.perf_counter()
-        class_losses(runner.model, loader)
+        for losses in class_losses(runner.model, loader):
+            losses.cpu()  # a GPU is waited for
         measured["pass_seconds"] = time.perf_counter() - start
     return measured

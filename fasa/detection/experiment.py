@@ -4,7 +4,7 @@ import copy
 from importlib import import_module
 from os.path import relpath
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -18,6 +18,7 @@ from fasa.data.compact import annotations
 from fasa.detection.head import STAGE_SEED
 from fasa.detection.ranks import agreed, for_ranks
 from fasa.detection.training import save_history, save_model, start_from, train
+from fasa.detection.weights import initial_weights
 from fasa.errors import UserError
 from fasa.job import Job, Optimizer, Schedule, method
 from fasa.sections import read
@@ -38,6 +39,7 @@ def model_config(job: Job) -> Config:
             f"params.yaml: there is no {path}, which profile {job.profile!r} and row {job.row!r} ask for"
         )
     cfg = Config.fromfile(path)
+    override(cfg, job)
     found = annotations(job.data, "train", thorough=is_main_process())
     classes = Classes(found.names.tolist(), found.frequency.tolist())
     for loader, part in ((cfg.train_dataloader, "train"), (cfg.held_out_dataloader, "val")):
@@ -52,6 +54,40 @@ def model_config(job: Job) -> Config:
         head.augmenter = job.augmenter and job.augmenter | {"seed": job.seed + STAGE_SEED * stage}
     cfg.classes, cfg.data = classes._asdict(), job.data
     return cfg
+
+
+def override(cfg: Config, job: Job) -> None:
+    """Merge what the job's profile has in place of the config's own values.
+
+    Raises:
+        UserError: what has no place there.
+    """
+    if unknown := job.config.keys() - cfg.keys():
+        path = f"configs/{job.configs}/{job.model}.py"
+        raise UserError(f"params.yaml: {job.profile}.config.{min(unknown)} is not in {path}")
+    try:
+        cfg.merge_from_dict(alike(job.config, cfg.to_dict()))
+    except (TypeError, KeyError, ValueError) as error:
+        raise UserError(f"params.yaml: {job.profile}.config: {' '.join(str(error).split())}") from None
+
+
+def alike(value: Any, base: Any) -> Any:
+    """A copy of plain data in which lists are tuples where `base` has tuples: YAML knows none.
+
+    Args:
+        value: nested as `base`; a list's entries may be named by their places, ``{"2": ...}``.
+    """
+    if isinstance(value, dict):
+        inner = dict(enumerate(base)) if isinstance(base, list) else base if isinstance(base, dict) else {}
+        return {
+            key: alike(one, inner.get(int(key) if isinstance(base, list) else key))
+            for key, one in value.items()
+        }
+    if isinstance(value, list):
+        first = base[0] if isinstance(base, list | tuple) and base else None
+        kind = tuple if isinstance(base, tuple) else list
+        return kind(alike(one, first) for one in value)
+    return value
 
 
 def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:
@@ -132,6 +168,7 @@ def train_warmup(job: Job, work_dir: Path, out: Path) -> None:
     Writes the checkpoint `out`; one without weights where the profile's rows share nothing.
     """
     if job.warmup is None:
+        print(f"{job.profile} has no warm-up: each row is one run from initial weights")
         save_model(torch.nn.Module(), [], out)
     else:
         _warm_up(job, work_dir, out)
@@ -166,8 +203,10 @@ def _warm_up(job: Job, work_dir: Path, out: Path) -> None:
 def _train(job: Job, schedule: Schedule, work_dir: Path, out: Path, branch_from: Path | None = None):
     settle(job.threads)
     cfg = training_config(job, schedule, work_dir)
-    if job.pretrained and branch_from is None:
+    if branch_from is None and job.pretrained:
         start_from(cfg, job.pretrained)
+    elif branch_from is None:
+        cfg.model.backbone.init_cfg = initial_weights(job.weights, cfg.model.backbone)
     runner = train(for_ranks(cfg, get_world_size(), schedule.batch), branch_from)
     save_model(runner.model, cfg.classes["names"], out)
     return runner

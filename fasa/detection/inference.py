@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from fasa.detection.resume import check_model, read_checkpoint
 from fasa.detection.two_stage import TwoStage
+from fasa.errors import UserError
 from fasa.evaluation.inputs import Detections
 from fasa.evaluation.matches import Matcher
 
@@ -50,9 +51,18 @@ def load_model(cfg: Config, path: Path) -> nn.Module:
     """The model of `cfg` with the state of `path`; on a GPU where there is one.
 
     Raises:
-        UserError: the checkpoint cannot be read, or is of another model.
+        UserError: the checkpoint cannot be read, is of another model, or of other classes than the config's.
     """
-    state = read_checkpoint(path)["state_dict"]
+    checkpoint = read_checkpoint(path)
+    state, theirs = (
+        checkpoint["state_dict"],
+        checkpoint.get("meta", {}).get("dataset_meta", {}).get("classes"),
+    )
+    if theirs and "classes" in cfg and (differ := set(theirs) ^ set(cfg.classes["names"])):
+        raise UserError(
+            f"{path}: was trained on other classes than those of the data: {min(differ)!r} and "
+            f"{len(differ) - 1} more are in one of them only; train anew, or judge it on its own data"
+        )
     init_default_scope("mmdet")
     model = MODELS.build(cfg.model)
     check_model(model, state, path)

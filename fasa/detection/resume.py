@@ -27,20 +27,32 @@ LOOK_EVERY = 20  # iterations between looks at the losses on a GPU, which has to
 OVERFLOWS = 20  # iterations in a row without a finite loss that a loss scaler may take to find its scale
 
 
-def read_checkpoint(path: str | Path) -> dict:
-    """A checkpoint of plain data, on the CPU.
+def read_plain(path: str | Path) -> dict:
+    """A file of tensors and plain data, on the CPU.
 
     Raises:
         UserError: there is none, it is cut off, or it holds what torch does not load without trusting it.
     """
     with readable_errors(path), open(path, "rb") as file:
         try:
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+            content = torch.load(file, map_location="cpu", weights_only=True)
         except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
             foreign = "Unsupported global" in str(error)
             reason = "holds more than plain data" if foreign else "cut off or no checkpoint"
             raise UserError(f"{path}: {reason}; delete it to start anew, or name another") from None
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds no state_dict; name a checkpoint of a training run")
+    return content
+
+
+def read_checkpoint(path: str | Path) -> dict:
+    """A checkpoint of a training run, as `read_plain` gives it.
+
+    Raises:
+        UserError: it cannot be read, or has no ``state_dict``.
+    """
+    checkpoint = read_plain(path)
+    if "state_dict" not in checkpoint:
         raise UserError(f"{path}: holds no state_dict; name a checkpoint of a training run")
     return checkpoint
 

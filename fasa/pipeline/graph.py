@@ -73,16 +73,20 @@ class Graph:
     def match(self, patterns: Iterable[str]) -> list[str]:
         """The stages that any pattern of a shell matches; without patterns, all of the dvc.yaml here.
 
+        Those of another file are called FILE:NAME, and are meant by a pattern with a colon alone.
+
         Raises:
             UserError: a pattern that no stage matches.
         """
-        patterns = list(patterns)
-        for pattern in patterns:
-            if not any(fnmatchcase(name, pattern) for name in self.stages):
+        found = set()
+        for pattern in (patterns := list(patterns)) or ["*"]:
+            mine = {
+                one for one in self.stages if (":" in pattern) >= (":" in one) and fnmatchcase(one, pattern)
+            }
+            if patterns and not mine:
                 raise UserError(f"no stage of dvc.yaml is called {pattern!r}; dvc stage list names them")
-        if not patterns:
-            return [name for name in self.stages if ":" not in name]  # others are called FILE:NAME
-        return [name for name in self.stages if any(fnmatchcase(name, pattern) for pattern in patterns)]
+            found |= mine
+        return [name for name in self.stages if name in found]
 
     def upstream(self, names: Iterable[str]) -> set[str]:
         """These stages and all that they need."""

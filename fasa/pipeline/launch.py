@@ -20,6 +20,7 @@ import yaml
 from fasa.errors import UserError
 from fasa.pipeline.process import die_with_parent
 from fasa.pipeline.project import root
+from fasa.sections import resolved
 
 VARIABLE = "FASA_LAUNCH"
 PATIENCE = 10  # seconds to end after SIGTERM
@@ -39,8 +40,9 @@ def launcher(profile: str) -> list[str]:
     if wanted is None:
         path, where = root() / "params.yaml", f"params.yaml: {profile}.launch"
         try:
-            section = yaml.safe_load(path.read_bytes()).get(profile) if path.exists() else None
-        except (yaml.YAMLError, AttributeError) as error:
+            params = yaml.safe_load(path.read_bytes()) if path.exists() else {}
+            section = resolved(params, profile) if profile in params else None
+        except (yaml.YAMLError, AttributeError, TypeError) as error:
             raise UserError(f"{path}: {' '.join(str(error).split())}") from None
         wanted = section.get("launch", "") if isinstance(section, dict) else ""
     if isinstance(wanted, list) and all(isinstance(word, str) for word in wanted):

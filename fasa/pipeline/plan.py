@@ -6,6 +6,7 @@ that it imports. So a stage runs again when something changes that it uses, and 
     plan                writes ``build/jobs`` and ``build/notebooks``
     plan --dry          says what it would write, stage by stage, and changes nothing
     plan --why STAGE    says what has changed since a stage last ran
+    plan --profile P    says what a profile's stages will take, see `fasa.pipeline.estimate`
 """
 
 import argparse
@@ -29,7 +30,7 @@ from fasa.data import kinds
 from fasa.errors import UserError
 from fasa.job import MODEL, Job
 from fasa.params import Params, read_params
-from fasa.pipeline import closure, strip
+from fasa.pipeline import closure, estimate, strip
 from fasa.pipeline.project import JOBS, NOTEBOOKS, root
 from fasa.rows import candidate, compose, compose_classifier, shared_warmup
 from fasa.sections import Section
@@ -97,7 +98,8 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
     groups = next((one["groups"] for one in augmenters if "groups" in one), {})
     for seed in chosen.seeds:
         yield of_job(f"warmup@{profile}-{seed}", "warmup", shared_warmup(params, profile, seed))
-        yield Stage(f"cluster@{profile}-{seed}", "cluster", dict(profile=profile, seed=seed, groups=groups))
+        notebook = "cluster" if scale.warmup else "no_groups"
+        yield Stage(f"cluster@{profile}-{seed}", notebook, dict(profile=profile, seed=seed, groups=groups))
     model = Path(traits.CONFIGS, scale.configs or profile, f"{MODEL}.py")
     yield Stage(
         f"pretrain@{profile}",
@@ -116,7 +118,7 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
             yield of_job(f"train@{profile}-{one.name}", "train", one)
             resamples = scale.table.resamples
             yield of_job(f"evaluate@{profile}-{one.name}", "evaluate", one, resamples=resamples)
-        yield of_job(f"cost@{profile}-{name}", "cost", job, iterations=scale.cost.iterations)
+        yield of_job(f"cost@{profile}-{name}", "cost", job, cost=msgspec.to_builtins(scale.cost))
     for study in params.tuning:
         yield from of_study(params, profile, study)
 
@@ -280,10 +282,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--dry", action="store_true", help="say what would be planned, and write nothing")
     parser.add_argument("--why", metavar="STAGE", help="say what has changed since a stage last ran")
+    parser.add_argument("--profile", help="say what the stages of a profile will take; nothing is written")
+    parser.add_argument("--gpus", type=int, default=1, help="of each run, with --profile (default: 1)")
     arguments = parser.parse_args(argv)
+    if arguments.gpus < 1:
+        raise UserError("--gpus: it takes a whole number from 1")
     os.chdir(root())
     params = read_params(Path("params.yaml"))
-    if arguments.why:
+    if arguments.profile:
+        if arguments.profile not in params.sections:
+            known = ", ".join(params.sections)
+            raise UserError(f"params.yaml: there is no profile {arguments.profile!r}; known: {known}")
+        names = [stage.name for stage in of_profile(params, arguments.profile)]
+        print(estimate.report(params, arguments.profile, names, arguments.gpus))
+    elif arguments.why:
         found = why(arguments.why, params)
         print("\n".join(found) if found else f"{arguments.why}: nothing that it depends on has changed")
     elif arguments.dry:

@@ -40,6 +40,7 @@ from fasa.pipeline.launch import launcher, processes
 from fasa.pipeline.mend import mend
 from fasa.pipeline.process import die_with_parent
 from fasa.pipeline.project import root
+from fasa.sections import resolved
 
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item")
 SECONDS = Path(".fasa", "seconds.json")  # what each stage took when it last ran here
@@ -257,7 +258,7 @@ def default_jobs() -> int:
     params = yaml.safe_load(path.read_bytes()) if path.exists() else {}
     threads = 1
     for profile in params.get("profiles", []):
-        section = params.get(profile)
+        section = resolved(params, profile) if profile in params else None
         wanted = section.get("threads", 1) if isinstance(section, dict) else 1
         if type(wanted) is not int or wanted < 1:
             raise UserError(f"params.yaml: {profile}.threads is {wanted!r}; it must be a whole number from 1")

@@ -376,7 +376,8 @@ def _finite(value: float) -> float | None:
 def read_groups(results: str | Path, seeds: Sequence[int]) -> dict[int, list[dict]]:
     """The grouped classes of each seed that has run."""
     paths = {seed: Path(results, "clusters", f"{seed}.json") for seed in seeds}
-    return {seed: json.loads(path.read_text())["classes"] for seed, path in paths.items() if path.exists()}
+    found = {seed: json.loads(path.read_text())["classes"] for seed, path in paths.items() if path.exists()}
+    return {seed: classes for seed, classes in found.items() if classes}  # none where rows share no warm-up
 
 
 def read_cost(results: str | Path, rows: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:

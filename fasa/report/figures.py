@@ -18,6 +18,8 @@ from fasa.notebook import FREQUENCY_COLOURS as COLOUR
 FREQUENCY = dict(r="rare", c="common", f="frequent")
 METRICS = dict(APr="rare", APc="common", APf="frequent")
 TIDE_MAIN = {name: name for name in ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")}
+DENSE = 200  # classes in a plane, from which on not all names can be read
+LARGE = 0.05  # the share of classes from which on a group's names are left out there
 TIDE_SPECIAL = dict(FalsePos="false\npositives", FalseNeg="false\nnegatives")
 
 
@@ -68,11 +70,11 @@ def instance_counts(counts: np.ndarray, frequency: list[str]) -> Figure:
     return figure
 
 
-def nothing_ran() -> Figure:
+def nothing_ran(why: str = "none of these rows has run") -> Figure:
     """In place of a figure of rows of which none has run."""
     figure, axes = plt.subplots(figsize=(5, 1))
     axes.axis("off")
-    axes.text(0.5, 0.5, "none of these rows has run", ha="center", va="center")
+    axes.text(0.5, 0.5, why, ha="center", va="center")
     return figure
 
 
@@ -358,17 +360,21 @@ def adaptation(histories: list[list[dict]], frequency: list[str]) -> Figure:
 
 
 def group_map(points: np.ndarray, groups: np.ndarray, names: list[str], frequency: list[str]) -> Figure:
-    """Classes in the plane, (K, 2), each by its character, groups of two and more by colour (Figure 1)."""
+    """Classes in the plane, (K, 2), each by its name, groups of two and more by colour (Figure 1).
+
+    Of many classes the names in small groups alone: others could not be read.
+    """
     figure, axes = plt.subplots(figsize=(9, 7))
     sizes = np.bincount(groups)
     palette = plt.get_cmap("tab20").colors
     rank = {group: i for i, group in enumerate(np.argsort(-sizes, kind="stable"))}
+    dense = len(groups) > DENSE
+    colours = [palette[rank[one] % len(palette)] if sizes[one] > 1 else (0.75,) * 3 for one in groups]
+    axes.scatter(*points.T, s=25 if dense else 380, c=colours, alpha=0.45, edgecolors="none")
     for (x, y), group, name, letter in zip(points, groups, names, frequency, strict=True):
-        colour = palette[rank[group] % len(palette)] if sizes[group] > 1 else "0.75"
-        axes.scatter(x, y, s=380, color=colour, alpha=0.45, edgecolors="none")
-        axes.text(
-            x, y, name, ha="center", va="center", fontsize=15, weight="bold" if letter == "r" else "normal"
-        )
+        weight, size = "bold" if letter == "r" else "normal", 4 if dense else 15
+        if not dense or 1 < sizes[group] < LARGE * len(groups):
+            axes.text(x, y, name, ha="center", va="center", fontsize=size, weight=weight)
     axes.set(xlabel="t-SNE 1", ylabel="t-SNE 2")
     axes.set_title(
         f"{len(sizes)} groups of {len(groups)} classes, the largest of {sizes.max()}, "

@@ -83,6 +83,23 @@ def test_the_papers_choice_is_leaky(made, tmp_path, capsys):
     assert parts["adapt"] == parts["val"] and len(parts["train"]["images"]) == 200
 
 
+def test_a_sample_has_what_was_cut_and_classes_first(made, tmp_path, capsys):
+    whole, few = prepare(made, tmp_path / "whole"), prepare(made, tmp_path / "few", sample=9)
+    assert "train: a sample of 9 of" in capsys.readouterr().out
+    for part, content in few.items():
+        ids = {image["id"] for image in content["images"]}
+        assert ids < {image["id"] for image in whole[part]["images"]} or len(whole[part]["images"]) <= 9
+        assert len(ids) == min(9, len(whole[part]["images"]))
+    # Each of its images has a class that the others have not, and classes without an object are gone.
+    held = {}
+    for a in few["train"]["annotations"]:
+        held.setdefault(a["category_id"], set()).add(a["image_id"])
+    assert {next(iter(images)) for images in held.values() if len(images) == 1} == {
+        image["id"] for image in few["train"]["images"]
+    }
+    assert {c["id"] for c in few["train"]["categories"]} == held.keys()
+
+
 def test_a_part_to_tune_on_is_cut_from_train(made, tmp_path):
     before = prepare(made, tmp_path / "out", adapt="val")
     after = prepare(made, tmp_path / "out", adapt="val", tune=0.1)
@@ -164,7 +181,7 @@ def larger(content):
         ("train", with_classes(1230), r"train\.json: has 1230 classes, so it is LVIS v0\.5; v1 has 1203"),
         ("val", with_classes(1230), r"val\.json: has 1230 classes, so it is LVIS v0\.5"),
         ("train", with_classes(80), r"train\.json: has 80 classes, so it is another set; v1 has 1203"),
-        ("val", rename, r"val: category 6 is 'another', in train 'class_6'"),
+        ("val", rename, r"val: category 6 is 'another', in train 'alligator'"),
         ("train", regroup, r"categories\[5\]\.frequency: Invalid enum value 'few'"),
         ("train", without_masks, r"train\.json: 1 of 2600 objects have no mask"),
         ("val", beyond, r"annotations\[5\]\.bbox: .* lies outside of its image of 64 x 48 pixels"),

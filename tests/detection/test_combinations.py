@@ -215,7 +215,7 @@ def test_at_test_time_feature_transfer_classifies_what_its_encoder_gives(config)
 def test_a_checkpoint_detects_what_the_trained_model_does(config, tmp_path, name):
     cfg = config(dict(type=name, tail=9), iterations=3)
     model = train(cfg)[0].model.eval()
-    save_model(model, list("abcdef"), tmp_path / "model.pth")
+    save_model(model, cfg.classes["names"], tmp_path / "model.pth")
     dataloader = Runner.build_dataloader(held_out(cfg, "val"), seed=0)
 
     def scores(detector):

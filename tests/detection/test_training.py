@@ -1,13 +1,17 @@
 import os
+import resource
 import signal
 import subprocess
 import sys
 
 import pytest
 import torch
+from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 from fasa.detection.experiment import held_out
+from fasa.detection.inference import load_model
 from fasa.detection.training import save_model, train
 from fasa.errors import UserError
 from fasa.job import Optimizer
@@ -167,3 +171,30 @@ def test_saved_bytes_depend_on_the_weights_alone(tmp_path):
     save_model(model, ["a"], tmp_path / "one.pth")
     save_model(model, ["a"], tmp_path / "another-name.pth")
     assert (tmp_path / "one.pth").read_bytes() == (tmp_path / "another-name.pth").read_bytes()
+
+
+def test_a_checkpoint_of_other_classes_is_refused(config, tmp_path):
+    """As many classes, which nothing but their names tells apart."""
+    cfg = config()
+    init_default_scope("mmdet")
+    model, names = MODELS.build(cfg.model), cfg.classes["names"]
+    save_model(model, names, tmp_path / "mine.pth")
+    load_model(cfg, tmp_path / "mine.pth")
+    save_model(model, [*names[:-1], "a_cat"], tmp_path / "theirs.pth")
+    with pytest.raises(
+        UserError, match="was trained on other classes than those of the data: 'a_cat' and 1 more"
+    ):
+        load_model(cfg, tmp_path / "theirs.pth")
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):
+    path = tmp_path / "model.pth"
+    save_model(torch.nn.Linear(2, 3), ["a"], path)
+    before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(UserError, match=r"File too large$"):
+            save_model(torch.nn.Linear(100, 100), ["a"], path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -317,3 +317,14 @@ def test_of_what_failed_our_own_line_is_shown_else_the_last_ones():
     assert failure(lines, 1) == ["error: a.json: no such file; make it"]
     assert failure([str(i) for i in range(30)], 1) == [str(i) for i in range(10, 30)]
     assert failure([], -9) == ["ended with status -9 and without a word"]
+
+
+def test_stages_of_other_files_are_meant_by_their_file_alone(project):
+    """Tuning would cost hours that nobody asked for."""
+    project.stages(first=meet("first"))
+    second = dict(cmd="touch second.txt", outs=["second.txt"])
+    project.write("tuning/dvc.yaml", yaml.safe_dump(dict(stages=dict(second=second))))
+    assert run(project, "*").returncode == 0 and locked(project) == {"first"}
+    assert not (project.folder / "tuning/second.txt").exists()
+    assert run(project, "tuning/dvc.yaml:sec*").returncode == 0
+    assert (project.folder / "tuning/second.txt").exists()

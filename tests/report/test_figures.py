@@ -73,6 +73,13 @@ def test_scenes_and_group_map_draw(tiny_glyphs):
         np.random.default_rng(0).normal(size=(3, 2)), np.array([0, 0, 1]), ["a", "b", "c"], "rcf"
     )
     assert "2 groups of 3 classes, the largest of 2, 1 classes alone" in figure.axes[0].get_title()
+    assert [text.get_text() for text in figure.axes[0].texts] == ["a", "b", "c"]
+
+
+def test_of_a_thousand_classes_the_names_in_small_groups_are_written():
+    groups, names = np.array([0] * 997 + [1, 1, 2]), [f"c{k}" for k in range(1000)]
+    axes = figures.group_map(np.zeros((1000, 2)), groups, names, ["f"] * 1000).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["c997", "c998"]
 
 
 def test_rows_by_frequency_show_each_seed_and_what_compares():

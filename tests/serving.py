@@ -1,8 +1,8 @@
+"""A web server for tests that fetch."""
+
 import contextlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-import pytest
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -33,9 +33,9 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+@contextlib.contextmanager
+def serving():
+    """A server on this machine; see `Handler`."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.files, server.ranges, server.status, server.cut = {}, True, None, None
         server.headers, server.requests, server.endless = {}, [], False

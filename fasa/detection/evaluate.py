@@ -25,7 +25,6 @@ from fasa.evaluation.masks import Masks
 from fasa.job import Job
 
 
-
 class Detected(NamedTuple):
     """What a checkpoint found on a split, for masks and boxes."""
 
@@ -116,8 +115,6 @@ def joined(parts: Iterable[Detections], kind: str) -> Detections:
     nothing = Detections(ids, ids, np.zeros(0), Masks.of([]) if masks else np.zeros((0, 4)))
     *columns, shapes = zip(nothing, *parts, strict=True)
     return Detections(*map(np.concatenate, columns), (Masks.joined if masks else np.concatenate)(shapes))
-
-
 
 
 def measured(kind: str, instrument: str, values: dict[str, float | np.ndarray]) -> dict:

@@ -12,8 +12,6 @@ def test_means_over_no_class_are_left_out():
     assert measured("bbox", "fixed", dict(AP=1.0, APr=math.nan)) == dict(bbox_fixed_AP=1.0)
 
 
-
-
 def image(number, *scores, kind="bbox"):
     """What a model finds on an image; masks as they are encoded."""
     n = len(scores)

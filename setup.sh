@@ -171,12 +171,19 @@ configure_checkout() {
     fi
 }
 
+# The frame of the page of `dvc plots show`: with the scripts that DVC otherwise loads from the network.
+write_plots_page() {
+    "$VENV/bin/python" -m fasa.report.plots_page $VENV/plots.html
+    "$VENV/bin/dvc" config --local plots.html_template ../$VENV/plots.html
+}
+
 main() {
     cd "$(dirname "${BASH_SOURCE[0]}")"
     check_machine
     create_venv
     install_packages
     configure_checkout
+    write_plots_page
     rm $VENV/.incomplete
     place >$VENV/.ready
     say "Ready. To work by hand: source $VENV/bin/activate"

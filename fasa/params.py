@@ -174,6 +174,16 @@ class Run(Section):
     seeds: Annotated[list[Seed], Meta(min_length=1)]
 
 
+class Shown(Section):
+    """The run that ``dvc metrics show``, ``dvc exp show`` and the losses of ``dvc plots show`` tell of.
+
+    At the scale of the first profile: one run has one column a metric; each of many would have its own.
+    """
+
+    row: Name
+    seed: Seed = 0
+
+
 class Classify(Section):
     """What is trained of the classifier: every row on every set, for every seed."""
 
@@ -202,6 +212,7 @@ class Params(Section):
     Args:
         profiles: the scales that run.
         run, classify: what runs of each.
+        shown: what DVC's tables tell of.
         tuning: the studies by which settings are chosen.
         repro: the rows that ``make repro`` runs, of those in `run.rows`.
         rows: of the detector, the same at every scale.
@@ -211,6 +222,7 @@ class Params(Section):
 
     profiles: Annotated[list[Name], Meta(min_length=1)]
     run: Run
+    shown: Shown
     repro: list[Name]
     classify: Classify
     tuning: dict[Name, Study]
@@ -224,6 +236,7 @@ class Params(Section):
             ("profiles", self.profiles, self.sections),
             ("run.rows", self.run.rows, self.rows),
             ("run.seeds", self.run.seeds, None),
+            ("shown.row", [self.shown.row], self.rows),
             ("repro", self.repro, self.rows),
             ("classify.sets", self.classify.sets, sets),
             ("classify.rows", self.classify.rows, self.classification.rows),

@@ -98,6 +98,8 @@ MISTAKES = [
     ("extra", 1, "extra is unknown: neither one of profiles, run, repro"),
     ("run", None, "run: Expected `object`, got `null`"),
     ("run.seed", [0], "run: Object contains unknown field `seed`"),
+    ("shown.row", "nowhere", "shown.row: there is no 'nowhere'"),
+    ("shown", None, "shown: Expected `object`, got `null`"),
     ("rows.mask_rcnn", "x", "rows.mask_rcnn: Expected `object`, got `str`"),
     ("rows.mask_rcnn", dict(trait=["rfs"]), "rows.mask_rcnn: Object contains unknown field `trait`"),
     # out of range or not finite

@@ -7,35 +7,22 @@ from typing import NamedTuple
 import numpy as np
 from mmengine.runner import Runner
 
-from fasa.data import lvis, source
-from fasa.data.repeat_factors import by_frequency, image_classes, repeat_factors
-from fasa.detection import partners
-from fasa.detection.experiment import augmenter_metrics, held_out, settle, training_config
+from fasa.data import source
+from fasa.detection.experiment import held_out, settle, training_config
 from fasa.detection.inference import detect, load_model, placed
 from fasa.detection.ranks import gathered
 from fasa.evaluation import (
     OLD,
-    PROTOCOLS,
     Detections,
     GroundTruth,
     Matcher,
     Matches,
-    best_scores,
-    draws,
-    fingerprint,
-    judge,
     read_detections,
     read_ground_truth,
-    replicates,
     save_detections,
-    tide,
-    tide_replicates,
 )
 from fasa.evaluation.masks import Masks
 from fasa.job import Job
-from fasa.record import Record
-
-SHOWN = 0.3  # the score from which on mmdet draws a detection
 
 
 class Detected(NamedTuple):
@@ -128,91 +115,6 @@ def joined(parts: Iterable[Detections], kind: str) -> Detections:
     nothing = Detections(ids, ids, np.zeros(0), Masks.of([]) if masks else np.zeros((0, 4)))
     *columns, shapes = zip(nothing, *parts, strict=True)
     return Detections(*map(np.concatenate, columns), (Masks.joined if masks else np.concatenate)(shapes))
-
-
-def record(job: Job, detected: Detected, checkpoint: Path, history: dict, resamples: int) -> Record:
-    """All that the reports tell of a run, from its detections on ``val``.
-
-    Args:
-        job: of the run.
-        checkpoint, history: what training it gave.
-        resamples: R, of the images; the same for runs on the same images.
-    """
-    annotations = Path(job.data, "annotations", "val.json")
-    first = next(iter(detected.matches))  # what the paper reports: masks, where there are any
-    metrics, kept, class_ap = {}, {}, {}
-    for kind, matches in detected.matches.items():
-        for protocol in PROTOCOLS.values():
-            result = judge(matches, protocol)
-            metrics |= measured(kind, protocol.name, result.summary)
-            if protocol == OLD:
-                class_ap[kind] = result.per_class
-            if kind == first or protocol == OLD:
-                kept |= measured(kind, protocol.name, replicates(matches, protocol, resamples))
-        errors = tide(annotations, detected.best[kind], kind)
-        metrics |= measured(kind, "tide", errors.main | errors.special)
-    gt = read_ground_truth(annotations, first)
-    weights = draws(len(gt.image_ids), resamples)
-    kept |= measured(first, "tide", tide_replicates(gt, detected.best[first], weights, first))
-    rare = (gt.frequency[gt.label] == "r") & ~gt.ignore
-    best = best_scores(gt, detected.best[first], first)[rare]
-    metrics |= measured(first, "rare", seen(best, gt.image[rare], np.ones((1, len(gt.image_ids)))))
-    kept |= measured(first, "rare", seen(best, gt.image[rare], weights))
-    metrics = {name: float(np.squeeze(value)) for name, value in metrics.items()}
-    metrics |= augmenter_metrics(history) | remarks(job, checkpoint)
-    return Record(
-        metrics,
-        images=fingerprint(detected.matches[first], resamples),
-        replicates={name: values for name, values in kept.items() if name in metrics},
-        class_ap=class_ap,
-        best_scores=best,
-        passes=history["passes"],
-    )
-
-
-def seen(best: np.ndarray, image: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """How visible objects are where image i counts weights[b, i] times (appendix H), in percent.
-
-    Args:
-        best: of each object the best score, (G,), NaN where it was not found.
-        image: of each, (G,).
-        weights: (B, I).
-
-    Returns:
-        score, the mean of best, an object that was not found having 0, and missed, the share of objects
-        without a score from `SHOWN` on: (B,), NaN without objects.
-    """
-    score = np.nan_to_num(best)
-    mine = weights[:, image]
-    with np.errstate(invalid="ignore"):
-        total = mine.sum(axis=1)
-        return dict(score=100 * (mine @ score) / total, missed=100 * (mine @ (score < SHOWN)) / total)
-
-
-def remarks(job: Job, checkpoint: Path) -> dict[str, float]:
-    """What appendix F says of a row's method and only its data and checkpoint tell.
-
-    Returns:
-        Of a row with RFS ``rfs_r`` and so on, the mean factor by which images of rare, common and frequent
-        classes are repeated, and ``rfs_up_r``, rounded up as rows do; of CAM mixing ``cam_some_8`` and
-        ``cam_every_8``, the shares of `partners.shares` in batches of 8, in percent.
-    """
-    found = {}
-    if "rfs" not in job.traits and not partners.mixes(job):
-        return found
-    annotations = lvis.read_annotations(Path(job.data, "annotations", "train.json"))
-    images, frequencies = image_classes(annotations), lvis.frequencies(annotations)
-    if "rfs" in job.traits:
-        factors = repeat_factors(images, len(frequencies), job.traits["rfs"]["threshold"])
-        for name, these in dict(rfs=factors, rfs_up=np.ceil(factors)).items():
-            means = by_frequency(these, images, frequencies)
-            found |= {f"{name}_{group}": value for group, value in means.items()}
-    if partners.mixes(job):
-        tail, confusing = partners.confusion(checkpoint, job)
-        for size in (size for size in partners.BATCHES if size <= len(images)):
-            some, every = partners.shares(images, tail, confusing, size, batches=400)
-            found |= {f"cam_some_{size}": 100 * some, f"cam_every_{size}": 100 * every}
-    return {name: value for name, value in found.items() if not np.isnan(value)}
 
 
 def measured(kind: str, instrument: str, values: dict[str, float | np.ndarray]) -> dict:

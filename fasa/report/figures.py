@@ -238,13 +238,14 @@ def scale_curve(found: dict[str, dict[str, dict[int, dict[str, float]]]], scales
     names = sorted(found, key=scales.get)
     figure, panels = plt.subplots(1, len(rows), sharey=True, figsize=(4.5 * len(rows), 4.2), squeeze=False)
     for axes, row in zip(panels.flat, rows, strict=True):
-        for i, (metric, label) in enumerate(dict(AP="all", APr="rare").items()):
+        for metric, label in dict(AP="all", APr="rare").items():
+            colour = COLOUR.get(metric[-1], "0.3")
             values = [
                 [seed.get(f"segm_{metric}", np.nan) for seed in found[name][row].values()] for name in names
             ]
-            axes.plot([scales[name] for name in names], np.mean(values, axis=1), color=f"C{i}", label=label)
+            axes.plot([scales[name] for name in names], np.mean(values, axis=1), color=colour, label=label)
             for name, seeds in zip(names, values, strict=True):
-                axes.plot([scales[name]] * len(seeds), seeds, "o", markersize=4, color=f"C{i}")
+                axes.plot([scales[name]] * len(seeds), seeds, "o", markersize=4, color=colour)
         axes.set_xscale("log", base=2)
         axes.set_xticks([scales[name] for name in names], [f"{scales[name]:g}" for name in names])
         axes.set(title=row, xlabel="prob_scale")

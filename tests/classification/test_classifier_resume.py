@@ -28,18 +28,20 @@ def deadly(function, call):
         return function(*args)
     return wrapped
 
-data, work_dir, where, call = sys.argv[1:]
+data, work_dir, where, call, amp = sys.argv[1:]
 if where == "step":
     Learner.step = deadly(Learner.step, int(call))
 else:
     os.replace = deadly(os.replace, int(call))
 with open(data, "rb") as file:
-    train(pickle.load(file), Schedule(**{SCHEDULE}), Row(**{ROW}), 3, 1, work_dir, device="cpu")
+    schedule, row = Schedule(**{SCHEDULE}), Row(**{ROW})
+    train(pickle.load(file), schedule, row, 3, 1, work_dir, device="cpu", amp=amp == "True")
 """
 
 
-def run(data, work_dir, seed=3):
-    return train(data, Schedule(**SCHEDULE), Row(**ROW), seed, threads=1, work_dir=work_dir, device="cpu")
+def run(data, work_dir, seed=3, amp=False):
+    schedule, row = Schedule(**SCHEDULE), Row(**ROW)
+    return train(data, schedule, row, seed, threads=1, work_dir=work_dir, device="cpu", amp=amp)
 
 
 @pytest.fixture
@@ -47,8 +49,8 @@ def killed(tiny, tmp_path):
     """Make a folder in which a run was killed."""
     (tmp_path / "data").write_bytes(pickle.dumps(tiny))
 
-    def kill(where, call):
-        arguments = map(str, (tmp_path / "data", tmp_path / "broken", where, call))
+    def kill(where, call, amp):
+        arguments = map(str, (tmp_path / "data", tmp_path / "broken", where, call, amp))
         command = [sys.executable, "-c", RUN, *arguments]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
@@ -57,20 +59,21 @@ def killed(tiny, tmp_path):
     return kill
 
 
-def test_killed_again_and_again_equals_unbroken(tiny, tmp_path, killed):
-    whole = run(tiny, tmp_path / "whole")
-    killed("step", 7)  # two epochs of three steps are saved
-    folder = killed("rename", 2)  # dies before a third save gets its name
+@pytest.mark.parametrize("amp", [False, True])
+def test_killed_again_and_again_equals_unbroken(tiny, tmp_path, killed, amp):
+    whole = run(tiny, tmp_path / "whole", amp=amp)
+    killed("step", 7, amp)  # two epochs of three steps are saved
+    folder = killed("rename", 2, amp)  # dies before a third save gets its name
     assert len(torch.load(folder / "last.pth", weights_only=True)["log"]["curve"]) == 4
     assert list(folder.glob(".last.pth.*.part"))
-    broken = run(tiny, folder)
+    broken = run(tiny, folder, amp=amp)
     states = [torch.load(one / "last.pth", weights_only=True) for one in (tmp_path / "whole", folder)]
     for state in states:
         del state["log"]["seconds"]
     assert_equal(*states)
     assert_equal(whole.state_dict, broken.state_dict)
     assert whole.accuracy == broken.accuracy and whole.drawn == broken.drawn
-    again = run(tiny, folder)  # finished: nothing is trained
+    again = run(tiny, folder, amp=amp)  # finished: nothing is trained
     assert_equal(again.state_dict, broken.state_dict)
     assert again.images_per_second == broken.images_per_second
 

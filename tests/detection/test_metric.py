@@ -1,6 +1,4 @@
 import json
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,13 +7,12 @@ from mmdet.registry import METRICS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from pages import block
 from pycocotools import mask as mask_utils
 
 from fasa.detection.experiment import held_out
 from fasa.errors import UserError
 from fasa.evaluation import PROTOCOLS, instruments
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -182,7 +179,7 @@ BASE = "mmdet::lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py"
 
 def test_the_readmes_evaluator_goes_over_mmdets_own(tiny_glyphs, tmp_path):
     """A child config's keys are merged with the base's, which names `metric` and `backend_args`."""
-    lines = re.search(r"```python\n(val_evaluator.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    lines = block("README.md", "val_evaluator")
     (tmp_path / "config.py").write_text(
         f'_base_ = "{BASE}"\ncustom_imports = dict(imports=["fasa.detection"])\n{lines}'
     )

@@ -1,34 +1,37 @@
-"""The README's lines in mmdet's own LVIS configs, with a tiny network and tiny images at K = 1,203."""
+"""docs/use-in-mmdet.md in mmdet's own LVIS configs, with a tiny network and tiny images at K = 1,203."""
 
 import json
-import re
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import mmdet
 import pytest
 import torch
+import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from pages import block
+from torch import nn
 
+import fasa
 from fasa.data.lvis import instance_counts, read_annotations
 from fasa.detection import augmented
 from fasa.detection.two_stage import augmenters, box_heads
 from fasa.errors import UserError
 
 ROOT = Path(__file__).parents[2]
+PAGE = "docs/use-in-mmdet.md"
 BASES = {
     "mask": "mmdet::lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py",
     "cascade": "mmdet::seesaw_loss/cascade-mask-rcnn_r101_fpn_seesaw-loss_sample1e-3-ms-2x_lvis-v1.py",
 }
 CONFIGS = Path(mmdet.__file__).parent / ".mim/configs"
 K = 1203
-
-
-def readme_lines(first: str = "custom_imports") -> str:
-    """What the README tells a borrower to add to a config."""
-    return re.search(rf"```python\n({first}.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +72,9 @@ def shrink(cfg: Config, root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", BASES)
-def test_the_readmes_lines_train_and_resume_in_mmdets_lvis_configs(lvis, tmp_path, name):
+def test_the_pages_lines_train_and_resume_in_mmdets_lvis_configs(lvis, tmp_path, name):
     torch.set_num_threads(1)
-    (tmp_path / "config.py").write_text(f'_base_ = "{BASES[name]}"\n{readme_lines()}')
+    (tmp_path / "config.py").write_text(f'_base_ = "{BASES[name]}"\n{block(PAGE, "custom_imports")}')
 
     def run(work, epochs, **more):
         cfg = Config.fromfile(tmp_path / "config.py")
@@ -99,10 +102,61 @@ def test_the_readmes_lines_train_and_resume_in_mmdets_lvis_configs(lvis, tmp_pat
     torch.testing.assert_close(start, (share / share.sum()).float(), rtol=1e-5, atol=0)
 
 
-def test_the_example_is_the_readmes_lines():
+def test_the_pages_commands_train_resume_and_start_ranks(lvis, tmp_path):
+    """mmdet's own tool, as it lies in a checkout of mmdet, and ours."""
+    (tmp_path / "tools").symlink_to(Path(mmdet.__file__).parent / ".mim" / "tools")
+    (tmp_path / "base.py").write_text(f'_base_ = "{BASES["mask"]}"\n{block(PAGE, "custom_imports")}')
+    cfg = Config.fromfile(tmp_path / "base.py")
+    shrink(cfg, lvis)
+    cfg.custom_hooks[1].every = 4
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | dict(PATH=path, PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES="")
+
+    def run(text, epochs):
+        cfg.train_cfg.update(max_epochs=epochs, val_begin=9)
+        cfg.dump(tmp_path / "config.py")
+        done = subprocess.run(
+            shlex.split(text), cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    run(block(PAGE, "python tools/train.py config.py\n"), epochs=1)
+    run(block(PAGE, "python tools/train.py config.py --resume"), epochs=2)
+    whole = torch.load(tmp_path / "work_dirs/config/epoch_2.pth", weights_only=True)
+    assert [record["iteration"] for record in whole["adaptation_history"]] == [6, 12]
+    run(block(PAGE, "torchrun"), epochs=3)  # goes on from there, on two ranks
+    state = torch.load(tmp_path / "model.pth", weights_only=True)["state_dict"]
+    assert state["roi_head.bbox_head.augmenter.adaptations"] == 3
+
+
+def test_the_pages_loop_in_plain_pytorch():
+    torch.manual_seed(0)
+    num_classes, width, epochs = 4, 8, 3
+    model = nn.Module()
+    model.features, model.classifier = nn.Linear(5, width), nn.Linear(width, num_classes)
+    counts = torch.tensor([40, 10, 4, 2])
+    labels = torch.arange(num_classes).repeat_interleave(counts)
+    x = torch.randn(len(labels), 5) + labels[:, None]
+    loader = [(x[i::7], labels[i::7]) for i in range(7)]
+    measured = []
+
+    def class_losses(model, held_out):
+        losses = F.cross_entropy(model.classifier(model.features(x)), labels, reduction="none")
+        measured.append(torch.stack([losses[labels == k].mean() for k in range(num_classes)]).detach())
+        return measured[-1]
+
+    optimizer, held_out = torch.optim.SGD(model.parameters(), lr=0.1), None
+    names = dict(locals(), fasa=fasa, F=F)
+    exec(block(PAGE, "augmenter = fasa.FASA"), names)
+    augmenter = names["augmenter"]
+    assert len(measured) == epochs == augmenter.adaptations and measured[-1].mean() < measured[0].mean()
+    assert augmenter.drawn.sum() > 0 and augmenter.warmup == len(loader)
+
+
+def test_the_example_and_the_readme_have_the_pages_lines():
     example = (ROOT / "examples" / "mask_rcnn_lvis.py").read_text().replace("  # noqa: E402", "")
-    for first in ("custom_imports", "val_evaluator"):
-        assert readme_lines(first) in example
+    assert block(PAGE, "custom_imports") == block("README.md", "custom_imports")
+    assert block(PAGE, "custom_imports") in example and block("README.md", "val_evaluator") in example
     cfg = Config.fromfile(ROOT / "examples" / "mask_rcnn_lvis.py")
     assert (
         cfg.model.roi_head.bbox_head.augmenter.type == "FASA" and cfg.test_evaluator.type == "FASALVISMetric"

@@ -23,7 +23,7 @@ from fasa.rows import compose, shared_warmup
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs/embedded/mask_rcnn.py"
 SMALL = Pretraining(
-    classes=3, images=16, image_size=32, object_size=(18, 26), iterations=10, batch=16, lr=0.05, seed=1
+    classes=3, images=16, image_size=32, object_size=(18, 26), iterations=10, batch=16, lr=5e-3, seed=1
 )
 
 

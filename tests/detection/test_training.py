@@ -36,6 +36,7 @@ torch.set_num_threads(1)
 config, kill_at, out = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 cfg = Config.fromfile(config)
 cfg.default_hooks.checkpoint.every = 3
+cfg.default_hooks.progress.every = 4
 cfg.custom_hooks.append(dict(type="Kill"))
 runner = train(cfg)
 save_model(runner.model, ["a"], __import__("pathlib").Path(out))
@@ -69,6 +70,8 @@ def test_killed_and_resumed_equals_unbroken(config, tmp_path, settings):
     resumed = run(files[1], 0, tmp_path / "broken.pth")
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     assert (tmp_path / "whole.pth").read_bytes() == (tmp_path / "broken.pth").read_bytes()
+    whole, broken = (tmp_path / name / "losses.tsv" for name in ("whole", "broken"))
+    assert whole.read_bytes() == broken.read_bytes() and len(whole.read_text().splitlines()) == 4
 
 
 def test_checkpoint_of_an_interrupted_run_is_plain_data(config, tmp_path):

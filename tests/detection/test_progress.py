@@ -1,0 +1,44 @@
+"""What a training prints of its losses, and keeps."""
+
+import csv
+
+import pytest
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+
+from fasa.detection.progress import ProgressHook, losses_table
+from fasa.detection.training import train
+
+
+@HOOKS.register_module()
+class Listen(Hook):
+    """Keeps every loss of every iteration."""
+
+    def before_train(self, runner):
+        self.heard = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.heard.append({name: float(value.detach()) for name, value in outputs.items() if "loss" in name})
+
+
+def test_a_line_is_the_mean_since_the_one_before(config, tmp_path, capsys):
+    cfg = config(dict(type="FASA", prob_scale=4), 2, iterations=5)
+    cfg.default_hooks.progress.every = 2
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type="Listen")]
+    runner = train(cfg)
+    (heard,) = (hook.heard for hook in runner.hooks if isinstance(hook, Listen))
+    (losses,) = (hook.losses for hook in runner.hooks if isinstance(hook, ProgressHook))
+    assert [record["iteration"] for record in losses] == [2, 4, 5]
+    assert losses[0].keys() - {"iteration"} == heard[0].keys() > {"loss", "loss_cls", "loss_mask"}
+    for record, part in zip(losses, (heard[:2], heard[2:4], heard[4:]), strict=True):
+        for name in part[0]:
+            assert record[name] == pytest.approx(sum(one[name] for one in part) / len(part), abs=1e-5)
+    printed = [line for line in capsys.readouterr().out.splitlines() if " s/it " in line]
+    assert [line.partition("/")[0] for line in printed] == ["2", "4", "5"]
+    assert f"loss_cls {losses[1]['loss_cls']:.3f}"[:-1] in printed[1]
+    table = list(csv.DictReader(losses_table(tmp_path / "work").splitlines(), delimiter="\t"))
+    assert [{name: float(value) for name, value in row.items()} for row in table] == losses
+
+
+def test_where_nothing_was_trained_the_table_has_no_rows(tmp_path):
+    assert losses_table(tmp_path) == "iteration\n"

@@ -1,0 +1,34 @@
+"""README.md's commands; its lines for configs are in tests/detection."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from pages import ROOT, block
+
+PAGE = "README.md"
+
+
+def test_its_two_commands_are_targets_of_make():
+    for line in block(PAGE, "make repro").splitlines():
+        command = [*shlex.split(line, comments=True), "--dry-run"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0 and ".venv/bin/" in done.stdout, done.stderr
+
+
+def test_its_evaluator_says_100_of_the_truth(tiny_glyphs, tmp_path):
+    truth = (tiny_glyphs / "annotations" / "val.json").read_text()
+    (tmp_path / "lvis_v1_val.json").write_text(truth)
+    wanted = ("image_id", "category_id", "segmentation")
+    found = [{key: one[key] for key in wanted} | dict(score=1) for one in json.loads(truth)["annotations"]]
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | dict(PATH=path, PYTHONPATH=str(ROOT))
+    command = shlex.split(block(PAGE, "python -m fasa.evaluation"))
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert "100.0" in done.stdout and metrics

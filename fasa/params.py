@@ -242,7 +242,7 @@ class Params(Section):
             ("classify.rows", self.classify.rows, self.classification.rows),
             ("classify.seeds", self.classify.seeds, None),
             *((f"tuning.{name}.rows", study.rows, self.rows) for name, study in self.tuning.items()),
-            *((f"tuning.{name}.seeds", study.seeds, self.run.seeds) for name, study in self.tuning.items()),
+            *((f"tuning.{name}.seeds", study.seeds, None) for name, study in self.tuning.items()),
         ):
             if twice := [value for i, value in enumerate(values) if value in values[:i]]:
                 raise ValueError(f"{where} names {twice[0]!r} twice")

@@ -185,7 +185,7 @@ MISTAKES = [
     ("classify.rows", ["ce9"], "classify.rows: there is no 'ce9'"),
     ("repro", ["mask_rcnn9"], "repro: there is no 'mask_rcnn9'"),
     ("tuning.regime.rows", ["nothing"], "tuning.regime.rows: there is no 'nothing'"),
-    ("tuning.regime.seeds", [9], "tuning.regime.seeds: there is no 9; known: 0, 1, 2"),
+    ("tuning.regime.seeds", [0, 0], "tuning.regime.seeds names 0 twice"),
     ("tuning.regime.candidates", {}, "tuning.regime.candidates: Expected `object` of length >= 1"),
     (f"{ADAMW}.optimiser", {}, f"{ADAMW}: Object contains unknown field `optimiser`"),
     (f"{ADAMW}.optimizer", dict(lr=1), f"{ADAMW}.optimizer: Object missing required field `type`"),

@@ -95,7 +95,7 @@ MISTAKES = [
     ("embedded.data.kind", "lvis", "embedded.data.kind is 'lvis'; known: glyphs, coco, lvis_v1"),
     ("embedded.data", None, "embedded.data: Expected `object`, got `null`"),
     ("embedded", [], "embedded is unknown"),
-    ("extra", 1, "extra is unknown: neither one of profiles, run, repro"),
+    ("extra", 1, "extra is unknown: neither one of profiles, run, shown"),
     ("run", None, "run: Expected `object`, got `null`"),
     ("run.seed", [0], "run: Object contains unknown field `seed`"),
     ("shown.row", "nowhere", "shown.row: there is no 'nowhere'"),

@@ -1,5 +1,6 @@
 import os
 import signal
+from functools import cache
 
 import pytest
 from serving import serving
@@ -19,16 +20,26 @@ def server(monkeypatch):
         yield server
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """On workers (``--dist loadgroup``) a file stays together where its tests share what is made once.
+def pytest_xdist_make_scheduler(config, log):
+    """On several workers a file stays together where its tests share what is made once, and begins first.
 
-    The largest such group begins first; any other test goes to the worker that has time.
+    Any other test goes to the worker that has time. (``--dist loadgroup`` would do it, but pytest 9.2 ignores
+    the names that it gives to tests.)
     """
-    for item in items:
-        shared = (one for found in item._fixtureinfo.name2fixturedefs.values() for one in found)
-        if any(one.scope == "module" for one in shared):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return file if shares(config.rootpath / file) else nodeid
+
+    return Scheduling(config, log)
+
+
+@cache
+def shares(path):
+    """Whether a file of tests makes something once for all of them."""
+    return 'scope="module"' in path.read_text()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Prepared data as mmdet takes it: LVIS's, without parsing an annotation file."""
 
+from collections.abc import Sequence
 from os.path import join
 
 import numpy as np
@@ -13,7 +14,7 @@ from fasa.data.compact import open_compact
 class PreparedDataset(LVISV1Dataset):
     """What `LVISV1Dataset` makes of a prepared annotation file, image by image, from its compact form.
 
-    See `fasa.data.compact`. Arguments are those of `LVISV1Dataset`, but for `indices` and `serialize_data`.
+    See `fasa.data.compact`. Arguments are those of `LVISV1Dataset`, but for `serialize_data`.
     """
 
     def full_init(self) -> None:
@@ -29,6 +30,15 @@ class PreparedDataset(LVISV1Dataset):
             keep &= self.compact.annotated
         self.images = np.flatnonzero(keep)
         self._fully_initialized = True
+        if self._indices is not None:
+            self.get_subset_(self._indices)
+
+    def get_subset_(self, indices: int | Sequence[int]) -> None:
+        """Keep some images alone: the first ones, the last -indices, or these."""
+        self.full_init()
+        if isinstance(indices, int):
+            indices = slice(indices) if indices >= 0 else slice(indices, None)
+        self.images = self.images[indices]
 
     def __len__(self) -> int:
         self.full_init()

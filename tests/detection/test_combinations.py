@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -219,15 +220,17 @@ def test_a_checkpoint_detects_what_the_trained_model_does(config, tmp_path, name
     dataloader = Runner.build_dataloader(held_out(cfg, "val"), seed=0)
 
     def scores(detector):
-        return [found.score.tolist() for found in detect(detector, dataloader, masks=False)]
+        return [found.score for found in detect(detector, dataloader, masks=False)]
 
     expected = scores(model)
     assert min(map(len, expected)) > 0
-    assert scores(load_model(cfg, tmp_path / "model.pth")) == expected
+    for one, other in zip(scores(load_model(cfg, tmp_path / "model.pth")), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)  # its maps are laid out otherwise
     model.roi_head.bbox_head.augmenter = None  # its part in the scores is not nothing
     model.roi_head.bbox_head.fc_cls._forward_hooks.clear()
     model.roi_head.bbox_head.fc_cls._forward_pre_hooks.clear()
-    assert scores(model) != expected
+    for one, other in zip(scores(model), expected, strict=True):
+        assert one.shape != other.shape or abs(one - other).max() > 1e-3
 
 
 @pytest.fixture
@@ -265,7 +268,7 @@ def test_virtual_maps_of_cam_mixing_train_the_shared_layers_and_the_classifier(c
 @pytest.mark.parametrize("loss", ["cross_entropy", "seesaw"])
 def test_cam_mixing_mixes_in_training(config, tailed, loss):
     counts, tail = tailed
-    runner, steps = train(config(dict(type="CAMMixing", tail=tail), iterations=10, loss=loss))
+    runner, steps = train(config(dict(type="CAMMixing", tail=tail), iterations=10, loss=loss, seed=1))
     augmenter = runner.model.roi_head.bbox_head.augmenter
     assert augmenter.counts.tolist() == counts.tolist()
     assert augmenter.found > 0 and augmenter.drawn[counts < tail].sum() > 0

@@ -8,6 +8,7 @@ from mmdet.registry import DATASETS
 from mmengine.registry import init_default_scope
 
 from fasa.data import compact
+from fasa.detection.dataset import PreparedDataset
 from fasa.errors import UserError
 
 ODD = [  # boxes of an image of 40 x 30 pixels, and areas
@@ -51,7 +52,7 @@ def test_equals_what_mmdet_makes_of_the_file(odd, rules, test_mode):
     init_default_scope("mmdet")
     place = dict(data_root=str(odd), ann_file="train.json", data_prefix=dict(img="images"))
     place |= dict(metainfo=dict(classes=["class 5", "class 4"]), filter_cfg=rules, test_mode=test_mode)
-    mine, theirs = (DATASETS.build(dict(type=name) | place) for name in ("PreparedDataset", "LVISV1Dataset"))
+    mine, theirs = (DATASETS.build(dict(type=name) | place) for name in (PreparedDataset, "LVISV1Dataset"))
     assert len(mine) == len(theirs) == (2 if rules and not test_mode else 4)
     assert (mine.cat_ids, mine.cat2label) == (theirs.cat_ids, theirs.cat2label)
     assert mine.metainfo == theirs.metainfo
@@ -96,3 +97,14 @@ def test_what_does_not_belong_to_the_file_is_refused(odd, damage, message):
     damage(odd / "train.json")
     with pytest.raises(UserError, match=message):
         compact.open_compact(odd / "train.json")
+
+
+@pytest.mark.parametrize("indices", [2, -2, [2, 0]])
+def test_some_images_alone_are_those_of_mmdet(odd, indices):
+    init_default_scope("mmdet")
+    place = dict(data_root=str(odd), ann_file="train.json", data_prefix=dict(img="images"), indices=indices)
+    mine, theirs = (DATASETS.build(dict(type=name) | place) for name in (PreparedDataset, "LVISV1Dataset"))
+    assert len(mine) == len(theirs)
+    assert [mine.get_data_info(i) for i in range(len(mine))] == [
+        theirs.get_data_info(i) for i in range(len(theirs))
+    ]

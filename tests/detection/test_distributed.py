@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from fasa.detection.experiment import held_out, training_config
 
 ROWS = dict(
-    fasa=dict(augmenter=dict(type="FASA", prob_scale=4), adapt_every=2, iterations=6),
+    fasa=dict(augmenter=dict(type="FASA", prob_scale=2), adapt_every=2, iterations=6),
     smote=dict(augmenter=dict(type="SMOTE", k=2)),
     angular=dict(augmenter=dict(type="AngularTransfer", tail=9)),
     transfer=dict(augmenter=dict(type="FeatureTransfer", phase=2, tail=9)),

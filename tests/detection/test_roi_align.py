@@ -2,6 +2,7 @@ import pytest
 import torch
 from mmcv.ops import RoIAlign
 from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
 from torch import nn
 
 from fasa.detection.roi_align import RowRoIAlign, RowRoIExtractor
@@ -44,6 +45,7 @@ def test_a_sample_on_the_last_place_and_one_beyond_it():
 
 
 def test_the_extractor_takes_the_place_of_mmdets():
+    init_default_scope("mmdet")
     settings = dict(out_channels=4, featmap_strides=[8, 16], finest_scale=28)
     layer = dict(type="RoIAlign", output_size=7, sampling_ratio=1)
     ours = MODELS.build(dict(type="RowRoIExtractor", roi_layer=layer, **settings))

@@ -154,6 +154,7 @@ def test_checkpoint_serves_a_stock_model_and_mmdet_inference(config, tiny_glyphs
 
     stock = Config(cfg.to_dict())
     stock.pop("custom_imports"), stock.pop("custom_hooks"), stock.pop("default_hooks")
+    stock.test_dataloader.dataset.type = "LVISV1Dataset"
     stock.model.roi_head.bbox_head.type = "Shared2FCBBoxHead"
     stock.model.roi_head.bbox_head.pop("augmenter")
     stock.dump(tmp_path / "stock.py")

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from pages import blocks
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs/judge-detections.md"
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+NAME = "docs/judge-detections.md"
+PAGE = ROOT / NAME
+EXECUTED = [*blocks(NAME, "bash"), *blocks(NAME, "python")]
 
 
 @pytest.fixture
@@ -43,8 +45,8 @@ def shell(tmp_path):
 
 def test_all_of_it_runs_and_prints_what_the_page_shows(shell):
     printed, shown = [], 0
-    for language, block in BLOCKS:
-        if language in ("bash", "python"):
+    for language, block in blocks(NAME):
+        if (language, block) in EXECUTED:
             printed.append(shell(language, block))
         elif not language:
             assert block == printed[-1]

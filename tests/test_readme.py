@@ -27,7 +27,7 @@ def test_its_evaluator_says_100_of_the_truth(tiny_glyphs, tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(found))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | dict(PATH=path, PYTHONPATH=str(ROOT))
-    command = shlex.split(block(PAGE, "python -m fasa.evaluation"))
+    command = shlex.split(block(PAGE, "fasa evaluate"))
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "metrics.json").read_text())

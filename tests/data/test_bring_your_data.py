@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from pages import ROOT, block
+from pages import ROOT, block, names_stages
 from ruamel.yaml import YAML
 
 from fasa.params import read_params
@@ -50,3 +50,5 @@ def test_its_profile_resolves_rows(tmp_path, monkeypatch):
         YAML().dump(params, file)
     names = {stage.name for stage in stages(read_params(tmp_path / "params.yaml"))}
     assert {"data@mine", "train@mine-mask_rcnn_fasa-0", "evaluate@mine-mask_rcnn-0"} <= names
+    commands = block(PAGE, "fasa plan --profile mine")
+    assert commands.startswith("fasa plan --profile mine ") and names_stages(commands, names)

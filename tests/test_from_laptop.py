@@ -1,0 +1,58 @@
+"""docs/from-laptop-to-lvis.md: what asks for GPUs, LVIS or several hosts is checked up to there."""
+
+import re
+
+import pytest
+from pages import ROOT, block, names_stages
+from ruamel.yaml import YAML
+
+from fasa.params import read_params
+from fasa.pipeline import plan
+
+PAGE = "docs/from-laptop-to-lvis.md"
+yaml = YAML(typ="safe", pure=True)
+
+
+@pytest.fixture
+def stages(tmp_path, monkeypatch):
+    """The names of all stages where lvis and smoke run too, with what a block changes of params.yaml."""
+    monkeypatch.chdir(ROOT)
+
+    def names(changes=""):
+        params = yaml.load((ROOT / "params.yaml").read_text())
+        for profile, section in (yaml.load(changes) or {}).items():
+            params[profile] |= section
+        params["profiles"] = ["embedded", "lvis", "smoke"]
+        with open(tmp_path / "params.yaml", "w") as file:
+            YAML().dump(params, file)
+        return {stage.name for stage in plan.stages(read_params(tmp_path / "params.yaml"))}
+
+    return names
+
+
+def test_set_up_takes_what_it_is_told():
+    told = re.findall(r"([A-Z_]{5,})=", block(PAGE, "make test FORCE_CUDA=1"))
+    assert told == ["FORCE_CUDA", "TORCH_CUDA_ARCH_LIST"]
+    assert all(name in (ROOT / "setup.sh").read_text() for name in told)
+
+
+def test_its_patterns_name_stages(stages):
+    for commands in (
+        block(PAGE, "dvc repro plan"),
+        block(PAGE, "fasa run 'evaluate@smoke-mask_rcnn-0'"),
+        block(PAGE, "fasa run 'evaluate@lvis-mask_rcnn*-0'"),
+        block(PAGE, "# Slurm, from an allocation"),
+    ):
+        assert names_stages(commands, stages()), commands
+
+
+def test_its_settings_are_settings(stages):
+    assert "train@lvis-mask_rcnn-0" in stages(block(PAGE, "lvis:"))
+    assert "train@smoke-mask_rcnn-0" in stages(block(PAGE, "smoke:"))
+
+
+def test_it_says_what_it_will_take(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    for line in block(PAGE, "fasa plan --profile lvis").splitlines():
+        assert plan.main(line.partition("#")[0].split()[2:]) == 0
+    assert "GPU" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Every command and snippet of docs/judge-detections.md, run in turn as a reader would."""
 
+import json
 import os
 import re
 import shlex
@@ -53,6 +54,12 @@ def test_all_of_it_runs_and_prints_what_the_page_shows(shell):
             shown += 1
     assert shown == 1 and len(printed) == 7
     assert "is missed most often" in printed[4] and "better by" in printed[5]
+
+
+def test_the_format_that_it_shows_is_json():
+    (shown,) = blocks(NAME, "json")
+    (one,) = json.loads(shown.text)
+    assert one.keys() == {"image_id", "category_id", "score", "bbox", "segmentation"}
 
 
 def test_it_is_short():

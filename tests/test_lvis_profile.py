@@ -37,6 +37,7 @@ def clone(tmp_path_factory):
         profiles=["embedded", "lvis"],
         lvis=lvis,
         run=dict(rows=ROWS, seeds=[0]),
+        classify=dict(sets=["tiny_digits"], rows=["ce"], seeds=[0]),
         tuning={name: study | dict(seeds=[0]) for name, study in params["tuning"].items()},
     )
     done = fasa(folder, "run", "--verbose", *STAGES)

@@ -28,10 +28,8 @@ def census(annotations: dict[str, dict]) -> dict[str, Any]:
     objects = {part: lvis.instance_counts(content).tolist() for part, content in annotations.items()}
     classes = []
     for k, category in enumerate(train["categories"]):
-        shown = category.get("synonyms", [category["name"]])[0]
-        one = dict(name=category["name"], shown=shown, frequency=category["frequency"])
-        one |= dict(images=category["image_count"], **{part: counts[k] for part, counts in objects.items()})
-        classes.append(one | _truths(category, names))
+        counted = dict(images=category["image_count"]) | {part: one[k] for part, one in objects.items()}
+        classes.append(_heading(category) | counted | _truths(category, names))
     images, frequencies = image_classes(train), lvis.frequencies(train)
     repeats = {}
     for threshold in THRESHOLDS:
@@ -65,10 +63,15 @@ def group_text(
     names = {category["id"]: category["name"] for category in categories}
     classes = []
     for category, group, place, point in zip(categories, groups, places, points, strict=True):
-        one = dict(name=category["name"], shown=category.get("synonyms", [category["name"]])[0])
-        one |= dict(frequency=category["frequency"], group=int(group))
-        classes.append(one | _truths(category, names) | dict(point=_rounded(point), place=_rounded(place)))
+        one = _heading(category) | dict(group=int(group)) | _truths(category, names)
+        classes.append(one | dict(point=_rounded(point), place=_rounded(place)))
     return _text(dict(settings=settings), classes)
+
+
+def _heading(category: dict) -> dict[str, str]:
+    """A class's name, how a figure writes it, and its frequency."""
+    shown = category.get("synonyms", [category["name"]])[0]
+    return dict(name=category["name"], shown=shown, frequency=category["frequency"])
 
 
 def _truths(category: dict, names: dict[int, str]) -> dict[str, str | None]:

@@ -207,10 +207,12 @@ def test_stages_that_want_to_be_alone_run_one_after_the_other_and_beside_nothing
 
 
 def test_what_has_begun_when_a_stage_fails_ends_and_nothing_else_begins(project):
-    bad = "python meet.py bad good; echo 'error: out of luck'; touch bad.failed.begun; exit 1"
+    # `good` ends when DVC's process of `bad` has: before, nobody can know that it failed
+    bad = "echo $PPID > bad.pid; python meet.py bad good; echo 'error: out of luck'; exit 1"
+    good = "python meet.py good bad && while kill -0 $(cat bad.pid); do sleep 0.02; done; touch good.txt"
     project.stages(
         bad=dict(cmd=bad, outs=["bad.out"]),
-        good=meet("good", "bad.failed"),
+        good=dict(cmd=good, outs=["good.txt"]),
         later=dict(cmd="touch later.txt", deps=["good.txt"], outs=["later.txt"]),
     )
     done = run(project, "-j", "2")

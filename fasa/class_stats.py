@@ -3,9 +3,13 @@
 Shapes: P embeddings, D their width, K classes, U the classes present in the batch of any rank.
 """
 
+from pathlib import Path
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from fasa.errors import UserError
 
 
 def all_reduce_sum(x: Tensor) -> Tensor:
@@ -96,3 +100,19 @@ class ClassMoments(nn.Module):
         classes, _, mean, var = batch_moments(z.detach().to(self.mean.dtype), labels, len(self.seen))
         blend(self.mean, self.seen, classes, mean, self.momentum)
         blend(self.var, self.spread, classes, var, self.momentum)
+
+    @classmethod
+    def saved(cls, checkpoint: str | Path) -> "ClassMoments":
+        """Those in a detector's checkpoint, of a cascade the first stage's.
+
+        Raises:
+            UserError: it has none.
+        """
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        mean = next((name for name in state if name.endswith("augmenter.moments.mean")), None)
+        if mean is None:
+            raise UserError(f"{checkpoint}: has no class moments: it is of a row without FASA")
+        moments = cls(*state[mean].shape)
+        for name, buffer in moments.named_buffers():
+            buffer.copy_(state[mean.removesuffix("mean") + name])
+        return moments

@@ -1,15 +1,22 @@
 """What a notebook calls to live in two worlds: run by the pipeline, or opened in JupyterLab.
 
+The pipeline computes. By hand a notebook reads and draws what the pipeline has left:
+
 from fasa import notebook
-from fasa.notebook import output, save_figure, start, style, work_dir
+from fasa.notebook import made, output, start, under_pipeline, work_dir
 
 start()
 
 job = notebook.job("data@embedded")  # in the cell tagged "parameters"; the pipeline's own comes after it
+
+if under_pipeline():
+    output("results/numbers.json").write_text(slow(job, work_dir()))
+
+made("results/numbers.json").read_text()
 """
 
 import os
-import tempfile
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +34,27 @@ COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#000000")
 NO_DATES = {".svg": {"Date": None}, ".png": {"Software": None}, ".pdf": {"CreationDate": None}}
 
 
+_opened = ""  # the stage whose job a notebook that was opened by hand has asked for
+
+
+def under_pipeline() -> bool:
+    """Whether `fasa.pipeline.run` executes this notebook; otherwise a person has opened it."""
+    return "FASA_WORK_DIR" in os.environ
+
+
 def start() -> None:
-    """Go to the repository's root, which all paths start from: JupyterLab starts in the notebook's folder."""
+    """Go to the repository's root, which all paths start from: JupyterLab starts in the notebook's folder.
+
+    By hand a `UserError` then says its line, without a traceback, and ends the run of all cells.
+    """
     os.chdir(root())
+    ipython = sys.modules.get("IPython")  # which a stage need not depend on
+    if not under_pipeline() and ipython and (shell := ipython.get_ipython()):
+        shell.set_custom_exc((UserError,), _say)
+
+
+def _say(shell: Any, kind: type, error: UserError, traceback: Any, tb_offset: int | None = None) -> None:
+    print(error)
 
 
 def job(stage: str) -> dict[str, Any]:
@@ -40,7 +65,11 @@ def job(stage: str) -> dict[str, Any]:
     Raises:
         UserError: nothing of that name is planned.
     """
-    return {} if "FASA_WORK_DIR" in os.environ else read_job(stage)["settings"]
+    global _opened
+    if under_pipeline():
+        return {}
+    _opened = stage
+    return read_job(stage)["settings"]
 
 
 def output(path: str | Path) -> Path:
@@ -53,18 +82,25 @@ def output(path: str | Path) -> Path:
     return path
 
 
-def work_dir(*parts: str) -> Path:
-    """A folder for checkpoints and logs of unfinished work, made if need be.
+def made(path: str | Path) -> Path:
+    """Where to read what the pipeline makes: just made, or by hand what it has left.
 
-    Under the pipeline it survives an interruption, belongs to these very inputs (code, data, parameters), and
-    is removed when the stage succeeds. By hand it is new every time: what another run left is not taken up.
-    ``parts`` name a folder in it, such as ``"seed-0"``.
+    Raises:
+        UserError: it is not there.
     """
-    work = os.environ.get("FASA_WORK_DIR")
-    if work is None:
-        Path("scratch").mkdir(exist_ok=True)
-        work = tempfile.mkdtemp(prefix="work-", dir="scratch")
-    folder = Path(work, *parts)
+    path = output(path) if under_pipeline() else Path(path)
+    if not path.exists():
+        raise UserError(f"{path} is not here yet: the pipeline makes it. In a terminal: fasa run '{_opened}'")
+    return path
+
+
+def work_dir(*parts: str) -> Path:
+    """A folder for checkpoints and logs of unfinished work, made if need be; under the runner alone.
+
+    It survives an interruption, belongs to these very inputs (code, data, parameters), and is removed when
+    the stage succeeds. ``parts`` name a folder in it, such as ``"seed-0"``.
+    """
+    folder = Path(os.environ["FASA_WORK_DIR"], *parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -5,6 +6,7 @@ from torch.testing import assert_close
 
 from fasa.algorithm import FASA
 from fasa.class_stats import ClassMoments, batch_moments
+from fasa.errors import UserError
 
 K, D = 7, 3
 
@@ -129,3 +131,15 @@ def test_ranks_agree_with_one_process_on_all_data(tmp_path):
     for name, value in whole.items():
         assert torch.equal(ranks[0][name], ranks[1][name]), name
         assert_close(ranks[0][name], value, rtol=1e-6, atol=1e-6)
+
+
+def test_moments_are_read_from_a_checkpoint(tmp_path):
+    moments, path = ClassMoments(K, D), tmp_path / "warmup.pth"
+    moments.update(torch.randn(20, D), torch.randint(0, K - 1, (20,)))
+    state = {f"roi_head.bbox_head.augmenter.moments.{k}": v for k, v in moments.state_dict().items()}
+    torch.save(dict(state_dict=state), path)
+    saved = ClassMoments.saved(path)
+    assert all(torch.equal(getattr(saved, name), value) for name, value in moments.named_buffers())
+    torch.save(dict(state_dict={"backbone.weight": torch.ones(1)}), path)
+    with pytest.raises(UserError, match="no class moments: it is of a row without FASA"):
+        ClassMoments.saved(path)

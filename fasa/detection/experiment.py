@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size, is_main_process
@@ -231,15 +230,3 @@ def augmenter_metrics(history: dict) -> dict[str, float]:
         metrics["fasa_adaptations"] = len({one["iteration"] for one in history["passes"]})
         metrics["fasa_groups"] = max(history["passes"][-1]["group"]) + 1
     return metrics
-
-
-def class_means(checkpoint: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Mean embedding of each class in a checkpoint, (K, D), and whether the class was seen, (K,) bool.
-
-    Of a cascade the first stage's.
-    """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    mean = next((name for name in state if name.endswith("augmenter.moments.mean")), None)
-    if mean is None:
-        raise UserError(f"{checkpoint}: has no class moments: it is of a row without FASA")
-    return state[mean].numpy(), state[mean.removesuffix("mean") + "seen"].numpy() > 0

@@ -237,11 +237,16 @@ class Example(NamedTuple):
     entry: int | None  # of the results; None for a Miss
 
 
-def examples(gt, detections, n: int = 5, iou_type: str = "segm") -> list[Example]:
+def examples(
+    gt, detections, n: int = 5, iou_type: str = "segm", category_id: int | None = None
+) -> list[Example]:
     """The costliest errors of each kind, by the default reading: up to `n` of a kind, the worst first.
 
     Looked for among those of the best scores, and the objects missed of the classes with the fewest.
     The other arguments and the errors are those of `tide`.
+
+    Args:
+        category_id: of the one class whose detections and objects are looked at; None: all.
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise UserError(f"the number of examples is {n!r}; it must be a whole number from 1")
@@ -270,9 +275,11 @@ def examples(gt, detections, n: int = 5, iou_type: str = "segm") -> list[Example
         return gain({int(curve.label[d]), int(label[d])}, counts=counts, hit=hit, label=label)
 
     det, obj, iou = found.pairs
+    of_class = (category_id is None) | (gt.category_ids == category_id)
     chosen = []
     for kind, name in enumerate(KINDS[:MISS]):
-        mine = curve.order[(found.kind == kind)[curve.order]][: TRIED * n]
+        mine = ((found.kind == kind) & of_class[curve.label])[curve.order]
+        mine = curve.order[mine][: TRIED * n]
         costs = sorted(((cure(d), -i, d) for i, d in enumerate(mine.tolist())), reverse=True)[:n]
         for cost, _, d in costs:
             near = slice(*np.searchsorted(det, [d, d + 1]))
@@ -287,7 +294,7 @@ def examples(gt, detections, n: int = 5, iou_type: str = "segm") -> list[Example
             ids = int(gt.image_ids[found.image[d]]), int(gt.category_ids[k])
             shown = float(found.score[d]), float(iou[near].sum()), about[0] if about else None
             chosen.append(Example(name, cost, *ids, gt.names[k], *shown, int(found.entry[d])))
-    missed = np.flatnonzero(found.missed)
+    missed = np.flatnonzero(found.missed & of_class[gt.label])
     fewest = missed[np.argsort(curve.objects[gt.label[missed]], kind="stable")]
     costs = {}
     for k in dict.fromkeys(gt.label[fewest].tolist()[: TRIED * n]):

@@ -222,8 +222,8 @@ def uses(
 
 
 def code(notebook: Path) -> str:
-    """The code cells of a notebook as one source, without IPython's magics."""
-    cells = [cell for cell in strip.read(notebook)["cells"] if cell["cell_type"] == "code"]
+    """The code cells that a stage runs of a notebook as one source, without IPython's magics."""
+    cells = [cell for cell in strip.staged(strip.read(notebook))["cells"] if cell["cell_type"] == "code"]
     lines = "\n".join("".join(cell["source"]) for cell in cells).split("\n")
     return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
 
@@ -241,7 +241,8 @@ def write(params: Params) -> int:
     for name, job in planned.items():  # cut short by a crash, they are not what DVC knows, and planned anew
         (JOBS / f"{name}.json").write_text(json.dumps(job, indent=1, ensure_ascii=False) + "\n")
     for notebook in sorted({job["notebook"] for job in planned.values()}):
-        strip.write(strip.read(SOURCES / f"{notebook}.ipynb"), NOTEBOOKS / f"{notebook}.ipynb")
+        source = strip.staged(strip.read(SOURCES / f"{notebook}.ipynb"))
+        strip.write(source, NOTEBOOKS / f"{notebook}.ipynb")
     return len(planned)
 
 

@@ -30,6 +30,15 @@ def strip(notebook: dict[str, Any]) -> dict[str, Any]:
     return {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
 
 
+def staged(notebook: dict[str, Any]) -> dict[str, Any]:
+    """What a stage runs of a stripped notebook: all cells but those tagged ``by-hand``.
+
+    Those draw in JupyterLab what the pipeline has left; they, and what they import, are no input of a stage.
+    """
+    cells = [cell for cell in notebook["cells"] if "by-hand" not in cell["metadata"].get("tags", [])]
+    return notebook | {"cells": cells}
+
+
 def normalise(executed: dict[str, Any]) -> dict[str, Any]:
     """An executed notebook without times, random ids and addresses: two equal runs give equal bytes.
 
@@ -54,8 +63,8 @@ def dumps(notebook: dict[str, Any]) -> str:
 
 
 def content_hash(path: Path) -> str:
-    """The md5 of a file, as DVC has it; of a notebook without its outputs."""
-    content = dumps(read(path)).encode() if path.suffix == ".ipynb" else path.read_bytes()
+    """The md5 of a file, as DVC has it; of a notebook what a stage runs of it."""
+    content = dumps(staged(read(path))).encode() if path.suffix == ".ipynb" else path.read_bytes()
     return hashlib.md5(content).hexdigest()
 
 

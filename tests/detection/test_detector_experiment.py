@@ -20,7 +20,6 @@ from fasa.data.repeat_factors import repeat_factors
 from fasa.detection.adaptation import box_heads
 from fasa.detection.experiment import (
     augmenter_metrics,
-    class_means,
     model_config,
     schedulers,
     training_config,
@@ -77,14 +76,6 @@ def test_what_the_augmenter_did():
     assert augmenter_metrics(dict(iterations=4, drawn=[], passes=[])) == {}
     never = augmenter_metrics(dict(iterations=4, drawn=[4], passes=[]))
     assert never == dict(virtual_per_iteration=1.0)
-
-
-def test_class_means_are_those_of_the_checkpoint(tmp_path):
-    moments = "roi_head.bbox_head.augmenter.moments."
-    state = {moments + "mean": torch.eye(3), moments + "seen": torch.tensor([True, False, True])}
-    torch.save(dict(state_dict=state), tmp_path / "warmup.pth")
-    means, seen = class_means(tmp_path / "warmup.pth")
-    assert means.tolist() == torch.eye(3).tolist() and seen.tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(

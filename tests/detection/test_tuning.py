@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from fasa.detection import experiment, tuning
+from fasa.class_stats import ClassMoments
+from fasa.detection import tuning
 from fasa.params import Study, read_params
 from fasa.rows import candidate
 
@@ -23,7 +24,7 @@ def test_a_candidate_with_data_and_optimizer_of_its_own_is_trained_judged_and_ta
     for metrics in tried.values():
         assert {"segm_AP", "bbox_APr", "segm_tide_Cls", "bbox_pool_AP", "iteration_ms"} <= metrics.keys()
     assert tried["mask_rcnn_fasa"]["virtual_per_iteration"] > 0
-    assert len(experiment.class_means(work / "warmup.pth")[1]) == 4  # classes, of its own data
+    assert len(ClassMoments.saved(work / "warmup.pth").seen) == 4  # classes, of its own data
 
     def refuse(*_, **paths):
         raise AssertionError("trained again")

@@ -1,0 +1,93 @@
+"""What a training tells, while it runs and afterwards: its losses, from the table that it keeps.
+
+The table is written anew with every line that a training prints, see `fasa.detection.progress`, so to look at
+it is to watch it.
+"""
+
+import asyncio
+import csv
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from IPython.display import display
+from matplotlib.figure import Figure
+
+from fasa.errors import UserError
+
+LINES = ("-", "--", ":")
+
+
+def under_way(stage: str) -> Path | None:
+    """The table of a stage that trains at this moment, or was interrupted; None where it has ended."""
+    tables = Path(".fasa", stage).glob("*/**/losses.tsv")
+    return max(tables, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def read_losses(path: Path) -> dict[str, list[float]]:
+    """Columns by name, "iteration" first; without a value where nothing was trained."""
+    with path.open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+
+
+def losses(columns: dict[str, list[float]], title: str) -> Figure:
+    """Each loss over the iterations, means since the point before: all together, and by part.
+
+    Args:
+        columns: as from `read_losses`.
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), width_ratios=(2, 3))
+    figure.suptitle(title)
+    for axes, label in zip(panels, ("all together", "by part"), strict=True):
+        axes.set(title=label, xlabel="iteration", ylabel="loss", xlim=(0, None))
+    if not columns:
+        panels[0].text(0.5, 0.5, "nothing was trained", ha="center", transform=panels[0].transAxes)
+        return figure
+    x = columns["iteration"]
+    panels[0].plot(x, columns["loss"], "o-", markersize=3, color="black")
+    for i, name in enumerate(name for name in columns if name not in ("iteration", "loss")):
+        style = dict(linestyle=LINES[i // 4 % len(LINES)], color=f"C{i % 4}", marker="o", markersize=3)
+        panels[1].plot(x, columns[name], label=name, **style)
+    panels[0].set_ylim(0, None)
+    panels[1].set_ylim(0, None)
+    panels[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def show_losses(stage: str, kept: str | Path, every: float = 5) -> None:
+    """Draw the losses of a stage; while it trains anew every some seconds, without holding up other cells.
+
+    Args:
+        stage: ``train@embedded-mask_rcnn-0``.
+        kept: the table that it leaves.
+        every: seconds.
+
+    Raises:
+        UserError: it has not begun.
+    """
+
+    def draw() -> Figure:
+        live = under_way(stage)
+        path = live or Path(kept)
+        if not path.exists():
+            raise UserError(f"{stage} has not begun to train. In a terminal: fasa run '{stage}'")
+        figure = losses(read_losses(path), f"{stage}{', under way' if live else ''}")
+        plt.close(figure)  # or it is shown a second time when the cell ends
+        return figure
+
+    async def follow() -> None:
+        last = under_way(stage)
+        while last:
+            changed = last.stat().st_mtime
+            while last.exists() and last.stat().st_mtime == changed:
+                await asyncio.sleep(every)
+            shown.update(draw())
+            last = under_way(stage)
+
+    shown = display(draw(), display_id=True)
+    if under_way(stage):
+        _tasks.add(task := asyncio.get_running_loop().create_task(follow()))
+        task.add_done_callback(_tasks.discard)
+
+
+_tasks: set[asyncio.Task] = set()  # which Python would otherwise forget

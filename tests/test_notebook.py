@@ -3,6 +3,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.figure import Figure
 
 from fasa import notebook
@@ -22,20 +23,36 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_interactive_work_stays_in_scratch(repository):
-    path = notebook.output("results/a/metrics.json")
-    path.write_text("{}")
-    work = notebook.work_dir("seed-0")
-    work.joinpath("checkpoint").write_text("")
+    notebook.output("results/a/metrics.json").write_text("{}")
     files = {file.relative_to(repository) for file in repository.rglob("*") if file.is_file()}
-    assert files - {work / "checkpoint"} == {
-        Path("dvc.yaml"),
-        Path("scratch/results/a/metrics.json"),
-    }
-    assert work.parts[0] == "scratch"
+    assert files == {Path("dvc.yaml"), Path("scratch/results/a/metrics.json")}
 
 
-def test_interactive_work_is_not_taken_up_by_the_next_run():
-    assert notebook.work_dir() != notebook.work_dir()
+def test_by_hand_what_the_pipeline_has_left_is_read(repository, monkeypatch):
+    jobs = repository / "build" / "jobs"
+    jobs.mkdir(parents=True)
+    (jobs / "data@small.json").write_text(json.dumps(dict(settings={})))
+    notebook.job("data@small")
+    with pytest.raises(UserError, match=r"^results/a.json is not here yet: .*: fasa run 'data@small'$"):
+        notebook.made("results/a.json")
+    notebook.output("results/a.json").write_text("by hand")  # is not what the pipeline has left
+    (repository / "results").mkdir()
+    (repository / "results" / "a.json").write_text("of the pipeline")
+    assert not notebook.under_pipeline() and notebook.made("results/a.json").read_text() == "of the pipeline"
+    monkeypatch.setenv("FASA_WORK_DIR", str(repository / "kept"))  # the runner, started by hand
+    assert notebook.under_pipeline() and notebook.made("results/a.json").read_text() == "by hand"
+    monkeypatch.setenv("DVC_STAGE", "data@small")
+    assert notebook.made("results/a.json").read_text() == "of the pipeline"
+
+
+def test_by_hand_a_users_error_is_its_line_and_ends_the_run(capsys, monkeypatch):
+    shell = InteractiveShell()
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    notebook.start()
+    done = shell.run_cell("from fasa.errors import UserError\nraise UserError('not here yet')")
+    assert capsys.readouterr().out == "not here yet\n" and not done.success
+    shell.run_cell("1 / 0")
+    assert "Traceback" in capsys.readouterr().out
 
 
 def test_under_dvc_outputs_are_where_dvc_expects_them(repository, monkeypatch):

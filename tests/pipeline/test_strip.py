@@ -101,6 +101,19 @@ def test_plan_and_filter_write_the_same_bytes(tmp_path, monkeypatch, capsysbinar
     assert [path.name for path in target.parent.iterdir()] == ["a.ipynb"]
 
 
+def test_cells_by_hand_are_no_part_of_a_stage(tmp_path):
+    new = nbformat.v4
+    cells = [new.new_code_cell("compute()", id="a"), new.new_code_cell("compute()", id="b")]
+    path, hashes = tmp_path / "a.ipynb", []
+    for tags in ([], ["by-hand"]):
+        for drawn in ("draw()", "draw(more=1)"):
+            extra = new.new_code_cell(drawn, id="c", metadata=dict(tags=tags))
+            path.write_text(nbformat.writes(new.new_notebook(cells=[*cells, extra])))
+            hashes.append(strip.content_hash(path))
+            assert len(strip.staged(strip.read(path))["cells"]) == 2 + (not tags)
+    assert hashes[0] != hashes[1] and hashes[2] == hashes[3]
+
+
 def test_stripping_needs_no_slow_import():
     code = "import sys, fasa.pipeline.strip; print(*sys.modules)"
     modules = subprocess.run(

@@ -1,6 +1,7 @@
 """A real browser for tests, and JupyterLab in it."""
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -18,9 +19,6 @@ needs_chromium = pytest.mark.skipif(
 )
 # A page so high that JupyterLab, which renders what is in sight, renders all of a notebook.
 WINDOW = dict(width=1280, height=9000)
-TOO_WIDE = """() => [...document.querySelectorAll('.jp-OutputArea-output, .jp-MarkdownOutput')]
-    .filter(one => one.scrollWidth > one.clientWidth + 1)
-    .map(one => one.textContent.slice(0, 200))"""
 
 
 @contextlib.contextmanager
@@ -34,7 +32,7 @@ def browser() -> Iterator:
 
 @contextlib.contextmanager
 def jupyterlab(folder: Path, **environment: str) -> Iterator[str]:
-    """JupyterLab in a folder, without a token; its address."""
+    """JupyterLab in a folder, without a token; the address of its page."""
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
     command += ["--port=0", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
     env = os.environ | dict(JUPYTER_RUNTIME_DIR=str(folder / ".runtime"), PYTHONPATH=str(folder))
@@ -51,35 +49,57 @@ def jupyterlab(folder: Path, **environment: str) -> Iterator[str]:
 
 def _address(runtime: Path, process: subprocess.Popen, log: Path) -> str:
     """Waits until the server answers."""
-    import json
-
     end = time.monotonic() + 120
     while time.monotonic() < end and process.poll() is None:
         for path in runtime.glob("jpserver-*.json"):
             with contextlib.suppress(OSError, ValueError):
                 url = json.loads(path.read_text())["url"]
                 urllib.request.urlopen(f"{url}api/status").close()
-                return url
+                return f"{url}lab?reset"
         time.sleep(0.2)
     raise AssertionError(log.read_text()[-3000:])
 
 
-def run_all(page, url: str, path: str, seconds: float = 300) -> dict:
-    """Open a notebook, run all its cells and wait for the end; the notebook as it is then."""
-    page.set_default_timeout(1000 * seconds)
-    page.goto(f"{url}doc/tree/{path}?reset")
-    page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel")
+def run_all(page, path: str) -> dict:
+    """Open a notebook in JupyterLab, which the page shows, and run all its cells; the notebook after that."""
+    return page.evaluate(
+        """async path => {
+            const app = window.jupyterapp
+            const panel = await app.commands.execute('docmanager:open', {path, factory: 'Notebook'})
+            await panel.context.ready
+            await panel.sessionContext.ready
+            await app.commands.execute('runmenu:run-all')
+            return panel.content.model.toJSON()
+        }""",
+        path,
+    )
+
+
+def too_wide(page) -> list[str]:
+    """What the outputs say that do not fit the width of the page."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll('.jp-OutputArea-output')]
+            .filter(one => one.scrollWidth > one.clientWidth + 1)
+            .map(one => one.textContent.slice(0, 200))"""
+    )
+
+
+def close(page) -> None:
+    """Close the notebook and end its kernel."""
     page.evaluate(
         """async () => {
-            await jupyterapp.shell.currentWidget.sessionContext.ready
-            await jupyterapp.commands.execute('runmenu:run-all')
+            const panel = window.jupyterapp.shell.currentWidget
+            await panel.sessionContext.shutdown()
+            panel.context.model.dirty = false
+            panel.dispose()
         }"""
     )
-    return page.evaluate("() => jupyterapp.shell.currentWidget.content.model.toJSON()")
 
 
 def outputs(notebook: dict, kind: str) -> list[str]:
     """The texts of all outputs of a kind: "error", "stdout" or "stderr"."""
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    found = [out for cell in cells for out in cell["outputs"] if kind in (out["output_type"], out.get("name"))]
+    found = [
+        out for cell in cells for out in cell["outputs"] if kind in (out["output_type"], out.get("name"))
+    ]
     return ["".join(out.get("text") or out.get("traceback")) for out in found]

@@ -39,7 +39,7 @@ def losses(columns: dict[str, list[float]], title: str) -> Figure:
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), width_ratios=(2, 3))
     figure.suptitle(title)
     for axes, label in zip(panels, ("all together", "by part"), strict=True):
-        axes.set(title=label, xlabel="iteration", ylabel="loss", xlim=(0, None))
+        axes.set(title=label, xlabel="iteration", ylabel="loss")
     if not columns:
         panels[0].text(0.5, 0.5, "nothing was trained", ha="center", transform=panels[0].transAxes)
         return figure
@@ -48,8 +48,8 @@ def losses(columns: dict[str, list[float]], title: str) -> Figure:
     for i, name in enumerate(name for name in columns if name not in ("iteration", "loss")):
         style = dict(linestyle=LINES[i // 4 % len(LINES)], color=f"C{i % 4}", marker="o", markersize=3)
         panels[1].plot(x, columns[name], label=name, **style)
-    panels[0].set_ylim(0, None)
-    panels[1].set_ylim(0, None)
+    for axes in panels:
+        axes.set(xlim=(0, None), ylim=(0, None))
     panels[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 

@@ -37,11 +37,15 @@ def test_families_are_nodes_with_their_states_and_no_way_is_told_twice(project):
     graph = Graph()
     counted = index.counts(graph)
     said = {name: index.said(n) for name, n in counted.items()}
-    assert said == dict(data="current", train="1 current, 1 missing", table="1 missing", candidate="1 missing")
+    assert said == dict(
+        data="current", train="1 current, 1 missing", table="1 missing", candidate="1 missing"
+    )
     arrows = index.edges(graph)
     assert sorted(arrows) == [("data", "candidate"), ("data", "train"), ("train", "table")]
     text = index.drawing(counted, arrows)
-    assert '  train["<b>train</b><br>1 current, 1 missing"]:::missing\n' in text and "  data --> train\n" in text
+    assert (
+        '  train["<b>train</b><br>1 current, 1 missing"]:::missing\n' in text and "  data --> train\n" in text
+    )
 
 
 def test_each_notebook_has_a_line_and_a_link(project):

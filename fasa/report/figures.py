@@ -58,6 +58,7 @@ def scenes(root: str | Path, annotations: dict, number: int) -> Figure:
                 outline(axes, annotation.get("segmentation"), annotation["bbox"], image)
     for axes in panels.flat:
         axes.axis("off")
+    figure.suptitle("Scenes, the objects outlined")
     return figure
 
 
@@ -460,7 +461,7 @@ def adaptation(histories: list[list[dict]], frequency: list[str]) -> Figure:
     }
     for axes, (key, label) in zip(panels, keys.items(), strict=True):
         values = np.array([[record[key] for record in history] for history in histories], dtype=float)
-        for letter in dict.fromkeys(f for f in FREQUENCY if f in frequency):
+        for letter in (key for key in FREQUENCY if key in frequency):
             curves = known_mean(values[..., [f == letter for f in frequency]], axis=-1)  # (seeds, T)
             colour = COLOUR[letter]
             axes.plot(iterations, curves.mean(axis=0), marker=MARKER[letter], markersize=4, color=colour)

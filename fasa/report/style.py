@@ -15,7 +15,7 @@ from fasa.files import replacing
 
 COLOUR = dict(
     r="#D55E00",  # rare
-    c="#009E73",  # common
+    c="#00855F",  # common; a little darker than Okabe and Ito's, for eyes without blue cones
     f="#56B4E9",  # frequent
     all="#000000",  # classes of all three
     truth="#000000",

@@ -17,8 +17,8 @@ from fasa.data.images import LongTailed
 from fasa.errors import UserError
 from fasa.evaluation import ERRORS, Detections, GroundTruth, Result, by_class
 from fasa.evaluation.ap import RECALLS
-from fasa.notebook import FREQUENCY_COLOURS as COLOUR
-from fasa.report.figures import FREQUENCY, outline
+from fasa.report.figures import FREQUENCY, line, nothing_ran, outline
+from fasa.report.style import COLOUR, MARKER, ROWS
 from fasa.report.summary import read_census
 
 NEAREST = 8  # classes that are named beside one
@@ -103,6 +103,7 @@ def moments(classes: Classes, saved: ClassMoments, k: int) -> Figure:
     right.set_yticks(y, [classes.shown(one) for one in near])
     right.set(ylim=(len(near) - 0.5, -0.5), xlim=(min(0, *cosine[near]), 1), xlabel="cosine of the two means")
     right.set_title("nearest classes")
+    figure.suptitle(f"Moments of {classes.shown(k)}")
     return figure
 
 
@@ -145,9 +146,12 @@ def feature_map(classes: Classes, saved: ClassMoments, embed: Embed, k: int) -> 
         mine, style = label == one, dict(marker="sD^v"[i % 4], color=str(0.45 + 0.12 * (i % 4)))
         axes.scatter(*real[mine].T, s=22, label=f"{classes.shown(one)}, real", **style)
     axes.scatter(*real[label == k].T, s=45, color="black", label=f"{classes.shown(k)}, real", zorder=3)
-    axes.scatter(*made.T, s=40, marker="x", color="#CC79A7", label=f"{classes.shown(k)}, virtual", zorder=2)
+    axes.scatter(
+        *made.T, s=40, marker="x", color=ROWS[False, True], label=f"{classes.shown(k)}, virtual", zorder=2
+    )
     axes.set(xlabel="t-SNE 1", ylabel="t-SNE 2", xticks=[], yticks=[])
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    figure.suptitle(f"Features of {classes.shown(k)} and its nearest classes")
     return figure
 
 
@@ -158,10 +162,9 @@ def sampling(classes: Classes, passes: list[dict[str, Any]], k: int) -> Figure:
         passes: T records of `fasa.detection.adaptation`; of a cascade the first stage's are taken.
     """
     passes = [one for one in passes if not one.get("stage")]
-    figure, panels = plt.subplots(1, 2, figsize=(10, 3.6))
     if not passes:
-        panels[0].text(0.5, 0.5, "this row does not adapt", ha="center", transform=panels[0].transAxes)
-        return figure
+        return nothing_ran("this row does not adapt")
+    figure, panels = plt.subplots(1, 2, figsize=(10, 3.6))
     signals = dict(class_loss="held-out loss [nats]", class_ap="held-out box AP")
     keys = dict(probability="probability $p_c$ of a draw") | {
         key: label for key, label in signals.items() if key in passes[0]
@@ -172,25 +175,26 @@ def sampling(classes: Classes, passes: list[dict[str, Any]], k: int) -> Figure:
         values = np.array([one[key] for one in passes], dtype=float)
         for one in mates:
             axes.plot(x, values[:, one], color="0.7", linewidth=1)
-        axes.plot(x, values[:, k], "o-", color=classes.colour(k), label=classes.shown(k))
+        axes.plot(x, values[:, k], marker=MARKER[classes.frequency(k)], color=classes.colour(k))
         axes.set(xlabel="iteration after the warm-up", ylabel=label, ylim=(0, None))
-    panels[0].legend()
+    panels[0].legend(handles=[line(classes.shown(k), classes.colour(k)), line("others of its group", "0.7")])
     named = " ".join(classes.shown(one) for one in mates[:20]) or "nothing else"
-    figure.suptitle(f"in its group at the end: {named}{' ...' if len(mates) > 20 else ''}")
+    figure.suptitle(f"How often {classes.shown(k)} is drawn; in its group at the end: {named}")
     return figure
 
 
 def precision_recall(classes: Classes, result: Result, k: int) -> Figure:
     """Precision over recall of a class at an IoU of .5 and .75, and the mean over .5 to .95."""
-    figure, axes = plt.subplots(figsize=(6, 4))
     curves = result.precision[..., k]
     if np.isnan(curves).all():
-        axes.text(0.5, 0.5, "val has no object of this class", ha="center", transform=axes.transAxes)
+        return nothing_ran(f"val has no object of {classes.shown(k)}")
+    figure, axes = plt.subplots(figsize=(6, 4))
     shown = {"IoU .5": (curves[0], "-"), "IoU .75": (curves[5], "--"), "mean": (curves.mean(axis=0), ":")}
-    for label, (curve, line) in shown.items():
+    for label, (curve, dashes) in shown.items():
         said = f"{label}: AP {100 * curve.mean():.1f}"
-        axes.plot(RECALLS, curve, line, color=classes.colour(k), label=said, linewidth=2)
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=classes.shown(k))
+        axes.plot(RECALLS, curve, dashes, color=classes.colour(k), label=said, linewidth=2)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    figure.suptitle(f"Precision and recall of {classes.shown(k)}")
     axes.legend(loc="upper right")
     return figure
 
@@ -203,7 +207,8 @@ def error_counts(classes: Classes, gt: GroundTruth, detections: Detections, k: i
     axes.bar_label(bars, padding=3)
     for y, name in enumerate(counts):
         axes.text(1.02, y, ERRORS[name], transform=axes.get_yaxis_transform(), va="center", fontsize=9)
-    axes.set(xlabel="errors", xlim=(0, 1.1 * max(*counts.values(), 1)), title=classes.shown(k))
+    axes.set(xlabel="errors", xlim=(0, 1.1 * max(*counts.values(), 1)))
+    figure.suptitle(f"Errors with {classes.shown(k)}")
     axes.invert_yaxis()
     return figure
 
@@ -219,11 +224,12 @@ def class_precision(class_ap: dict[str, np.ndarray], census: list[dict[str, Any]
     for axes, (kind, ap) in zip(panels.flat, class_ap.items(), strict=True):
         for letter, name in FREQUENCY.items():
             mine = np.array([one["frequency"] == letter for one in census])
-            axes.plot(images[mine], ap[mine], "o", alpha=0.6, color=COLOUR[letter], label=name)
+            axes.plot(images[mine], ap[mine], MARKER[letter], alpha=0.6, color=COLOUR[letter], label=name)
         what = dict(segm="masks", bbox="boxes")[kind]
         axes.set(title=what, xscale="log", xlabel="images of train that hold the class", ylim=(-2, 102))
     panels[0, 0].set_ylabel("AP on val [%]")
     panels[0, -1].legend(title="a class that is", loc="upper left", bbox_to_anchor=(1, 1))
+    figure.suptitle("AP of each class")
     return figure
 
 

@@ -13,6 +13,8 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 from fasa.errors import UserError
+from fasa.report.figures import nothing_ran
+from fasa.report.style import GROUP_COLOURS
 
 LINES = ("-", "--", ":")
 
@@ -36,17 +38,17 @@ def losses(columns: dict[str, list[float]], title: str) -> Figure:
     Args:
         columns: as from `read_losses`.
     """
+    if not columns:
+        return nothing_ran(f"{title}: nothing was trained")
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), width_ratios=(2, 3))
-    figure.suptitle(title)
+    figure.suptitle(f"Losses of {title}")
     for axes, label in zip(panels, ("all together", "by part"), strict=True):
         axes.set(title=label, xlabel="iteration", ylabel="loss")
-    if not columns:
-        panels[0].text(0.5, 0.5, "nothing was trained", ha="center", transform=panels[0].transAxes)
-        return figure
     x = columns["iteration"]
     panels[0].plot(x, columns["loss"], "o-", markersize=3, color="black")
     for i, name in enumerate(name for name in columns if name not in ("iteration", "loss")):
-        style = dict(linestyle=LINES[i // 4 % len(LINES)], color=f"C{i % 4}", marker="o", markersize=3)
+        n = len(GROUP_COLOURS)
+        style = dict(linestyle=LINES[i // n % len(LINES)], color=f"C{i % n}", marker="o", markersize=3)
         panels[1].plot(x, columns[name], label=name, **style)
     for axes in panels:
         axes.set(xlim=(0, None), ylim=(0, None))

@@ -1,0 +1,39 @@
+"""The losses that a training leaves, or writes at this moment."""
+
+import matplotlib
+
+matplotlib.use("agg")
+import pytest
+
+from fasa.errors import UserError
+from fasa.report import training
+
+TABLE = "iteration\tloss_cls\tloss\n50\t1.5\t3.0\n100\t1.0\t2.0\n"
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """What a stage keeps beside its work, under way: here the second warm-up of a row that has its own."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / ".fasa" / "train@tiny-a-0" / "0123" / "warmup" / "losses.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text(TABLE)
+    return path
+
+
+def test_what_is_written_is_what_is_drawn(table):
+    columns = training.read_losses(table)
+    assert columns == dict(iteration=[50, 100], loss_cls=[1.5, 1], loss=[3, 2])
+    both, parts = training.losses(columns, "a").axes
+    assert both.lines[0].get_xydata().tolist() == [[50, 3], [100, 2]]
+    assert {line.get_label(): list(line.get_ydata()) for line in parts.lines} == dict(loss_cls=[1.5, 1])
+    table.write_text("iteration\n")  # of a warm-up that a profile has none of
+    (axes,) = training.losses(training.read_losses(table), "a").axes
+    assert axes.texts[0].get_text() == "a: nothing was trained"
+
+
+def test_a_stage_under_way_is_told_from_one_that_has_ended(table):
+    assert training.under_way("train@tiny-a-0") == table.relative_to(table.parents[4])
+    assert training.under_way("train@tiny-a-1") is None
+    with pytest.raises(UserError, match="train@tiny-a-1 has not begun .*: fasa run 'train@tiny-a-1'"):
+        training.show_losses("train@tiny-a-1", "kept.tsv")

@@ -207,7 +207,7 @@ def error_counts(classes: Classes, gt: GroundTruth, detections: Detections, k: i
     axes.bar_label(bars, padding=3)
     for y, name in enumerate(counts):
         axes.text(1.02, y, ERRORS[name], transform=axes.get_yaxis_transform(), va="center", fontsize=9)
-    axes.set(xlabel="errors", xlim=(0, 1.1 * max(*counts.values(), 1)))
+    axes.set(xlabel="errors", xlim=(0, 1.2 * max(*counts.values(), 1)))
     figure.suptitle(f"Errors with {classes.shown(k)}")
     axes.invert_yaxis()
     return figure

@@ -3,6 +3,7 @@
 Shapes: N objects or detections of an image.
 """
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +23,19 @@ from fasa.data.lvis import image_path, read_annotations
 from fasa.evaluation import Detections, Example, GroundTruth, examples, read_detections, read_ground_truth
 from fasa.report.explore import Classes
 
-SIDE = 480  # pixels that an image is enlarged to at least, or labels would cover it
+SIDE = 480  # pixels that an image is enlarged to at least, or outlines would cover it
+FONT = 8  # points of a label, as it is shown
 SHOWN = 0.3  # the score from which on mmdet draws a detection
+
+
+class Visualizer(DetLocalVisualizer):
+    """mmdet's, with labels that can be read on small images too."""
+
+    font = FONT
+
+    def draw_texts(self, *args, **settings) -> DetLocalVisualizer:
+        """Draw them all as large."""
+        return super().draw_texts(*args, **settings | dict(font_sizes=self.font))
 
 
 class Found(NamedTuple):
@@ -55,7 +67,8 @@ class Pictures:
         self.images = {image["id"]: image for image in read_annotations(path)["images"]}
         self.boxes = read_ground_truth(path, "bbox")
         self.truth: GroundTruth = read_ground_truth(path, "segm") if "segm" in found.iou_types else self.boxes
-        self.visualizer = DetLocalVisualizer(alpha=0.6)
+        with plt.rc_context({"figure.constrained_layout.use": False}):  # it lays out its figures itself
+            self.visualizer = Visualizer(alpha=0.5)
         palette = [tuple(int(255 * c) for c in to_rgb(classes.colour(k))) for k in range(len(classes.census))]
         names = [one["shown"] for one in classes.census]
         self.visualizer.dataset_meta = dict(classes=names, palette=palette)
@@ -75,11 +88,14 @@ class Pictures:
             (f"{gt.image_ids[i]}: {objects[i]} objects, {rare[i]} rare", int(gt.image_ids[i])) for i in order
         ]
 
-    def beside(self, image_id: int, found: Found, which: np.ndarray | None = None) -> np.ndarray:
+    def beside(
+        self, image_id: int, found: Found, which: np.ndarray | None = None, width: int = 480
+    ) -> np.ndarray:
         """The truth of an image, left, and detections, right: an image.
 
         Args:
             which: places in the results; None: those of the image from a score of `SHOWN` on.
+            width: pixels that each of the two has where it is shown.
         """
         if which is None:
             which = np.flatnonzero((found.boxes.image_id == image_id) & (found.boxes.score >= SHOWN))
@@ -93,7 +109,9 @@ class Pictures:
         detected = self._instances(image_id, scale, label, found.boxes.shape[which], counts)
         detected.scores = torch.as_tensor(found.boxes.score[which])
         sample = DetDataSample(gt_instances=self._objects(image_id, scale), pred_instances=detected)
-        self.visualizer.add_datasample("", large, sample, pred_score_thr=-1)
+        self.visualizer.font = FONT * large.shape[1] / width
+        with warnings.catch_warnings(action="ignore"):  # of boxes that reach beyond the image
+            self.visualizer.add_datasample("", large, sample, pred_score_thr=-1)
         return self.visualizer.get_image()
 
     def _objects(self, image_id: int, scale: int) -> InstanceData:
@@ -120,12 +138,12 @@ class Pictures:
         image = self.images[image_id]
         return [dict(size=[image["height"], image["width"]], counts=one) for one in counts]
 
-    def scene(self, image_id: int, found: Found, title: str) -> Figure:
-        """An image, the truth left, what was found right."""
+    def scene(self, image_id: int, found: Found, run: str) -> Figure:
+        """An image, the truth left, what a run has found right."""
         figure, axes = plt.subplots(figsize=(10, 5.4))
         axes.imshow(self.beside(image_id, found))
         axes.axis("off")
-        axes.set_title(title)
+        axes.set_title(f"the truth, and what {run} found")
         return figure
 
     def errors(self, found: Found, k: int) -> Figure:
@@ -141,7 +159,7 @@ class Pictures:
             axes.axis("off")
         for axes, one in zip(panels.flat, shown, strict=False):
             which = None if one.entry is None else np.array([one.entry])
-            axes.imshow(self.beside(one.image_id, found, which))
+            axes.imshow(self.beside(one.image_id, found, which, width=240))
             axes.set_title(self._said(one), fontsize=10)
         if not shown:
             panels[0, 0].text(0, 0.5, f"no errors with {self.classes.shown(k)} on val", va="center")

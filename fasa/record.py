@@ -127,7 +127,9 @@ class Record:
                 *(arrays[f"rare {name}"].astype(np.float64) for name in ("score", "iou")),
                 arrays["rare pictured"],
                 arrays["rare box"],
-                [part.tobytes() for part in np.split(arrays["rare mask"], ends)][: len(arrays["rare length"])],
+                [part.tobytes() for part in np.split(arrays["rare mask"], ends)][
+                    : len(arrays["rare length"])
+                ],
             ),
             machine=str(arrays["machine"]),
             passes=[dict(zip(passes, row, strict=True)) for row in rows],

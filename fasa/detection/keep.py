@@ -111,7 +111,7 @@ def rare_objects(gt: GroundTruth, best: dict[str, Detections], rare: np.ndarray)
 
 
 def _overlap(found, truth, size: np.ndarray) -> np.ndarray:
-    """IoU of some detections with one object, (n,): of masks or boxes in an image of this height and width."""
+    """IoU of some detections with one object, (n,): masks or boxes in an image of this height and width."""
     if not isinstance(found, np.ndarray):
         found, truth = (
             [dict(size=size.tolist(), counts=one) for one in masks.counts()] for masks in (found, truth)
@@ -125,8 +125,8 @@ def machine() -> str:
         name = torch.cuda.get_device_name()
     else:
         cpus = Path("/proc/cpuinfo")
-        named = re.search(r"^model name\s*: (.+)$", cpus.read_text(), re.MULTILINE) if cpus.exists() else None
-        name = named[1] if named else platform.machine()
+        told = re.search(r"^model name\s*: (.+)$", cpus.read_text() if cpus.exists() else "", re.MULTILINE)
+        name = told[1] if told else platform.machine()
     return f"{name}, torch {torch.__version__}"
 
 

@@ -325,7 +325,7 @@ def text(checks: Sequence[Check]) -> str:
     counts = Counter(check.verdict for check in checks)
     counted = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
     header = ["", "claim", "metric", "verdict", "paper", "ours", "difference", "95% interval", "seeds"]
-    body = []
+    body, before = [], None
     for check in checks:
         claim, there = check.claim, check.measured
         rows = [words(row) for row in (claim.row, claim.base) if row]
@@ -333,7 +333,9 @@ def text(checks: Sequence[Check]) -> str:
         says += f" on {check.where}" if check.where else ""
         paper = _change(*check.paper) if check.paper else "-"
         ours = [_change(there.before, there.after), *_interval(there)] if there else ["-", "-", "-", "-"]
-        body.append([claim.id, says, _metric(check), _labelled(check), paper, *ours])
+        told = says if says != before else ""  # of a claim with several metrics it is said once
+        body.append([claim.id, told, _metric(check), _labelled(check), paper, *ours])
+        before = says
     parts = [f"**{counted}**, of {len(checks)} checks.\n\n{HOW}", markdown(header, body)]
     by_claim = {check.claim.id: check.claim for check in checks if check.verdict in (OPPOSITE, NOT_SEEN)}
     if by_claim:

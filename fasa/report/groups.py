@@ -17,7 +17,9 @@ from fasa.report.tables import markdown
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's
 ALONE = "0.6"
 DENSE = 200  # classes, from which on names cannot be read
-NEAR = 0.15  # of the plane's width: companions nearer than that are circled, others joined by a line
+NEAR = (
+    0.15  # of the plane's width: companions nearer than that are circled, look-alikes than twice that boxed
+)
 TRUTHS = {"look-alikes": look_alikes, "seen together": companions}
 
 
@@ -109,7 +111,7 @@ def figure(classes: list[dict]) -> Figure:
             axes.plot(
                 *zip(point, middle, strict=True),
                 color=COLOURS[rank[group] % len(COLOURS)],
-                linewidth=1,
+                linewidth=0.7,
                 alpha=0.5,
             )
     dense = len(classes) > DENSE
@@ -118,12 +120,19 @@ def figure(classes: list[dict]) -> Figure:
         weight = "bold" if one["frequency"] == "r" else "normal"
         axes.text(x, y, one["shown"], ha="center", va="center", fontsize=14, weight=weight)
     pad = 0.022 * width
-    for a, b in look_alikes(classes):
-        if groups[a] == groups[b]:
-            low, high = np.minimum(points[a], points[b]) - pad, np.maximum(points[a], points[b]) + pad
-            axes.add_patch(Rectangle(low, *(high - low), fill=False, linestyle="--", edgecolor="black"))
-        else:
-            _line(axes, points[[a, b]], "black")
+    alike = clusters(look_alikes(classes), len(classes))
+    for mine in (np.flatnonzero(alike == one) for one in np.flatnonzero(np.bincount(alike) > 1)):
+        boxed = set()
+        for group in np.unique(groups[mine]):
+            together = mine[groups[mine] == group]
+            low, high = points[together].min(axis=0) - pad, points[together].max(axis=0) + pad
+            if len(together) > 1 and max(high - low) < 2 * NEAR * width:
+                axes.add_patch(Rectangle(low, *(high - low), fill=False, linestyle="--", edgecolor="black"))
+                boxed |= set(together)
+        for one in set(mine) - boxed:
+            others = mine[mine != one]
+            nearest = others[np.linalg.norm(points[others] - points[one], axis=1).argmin()]
+            _line(axes, points[[one, nearest]], "black")
     for a, b in companions(classes):
         apart = points[b] - points[a]
         length = np.hypot(*apart)
@@ -151,8 +160,10 @@ def figure(classes: list[dict]) -> Figure:
             [], [], color=COLOURS[0], marker="o", alpha=0.5, label="a group: its classes and their middle"
         ),
         plt.Line2D([], [], color=ALONE, marker="o", linestyle="", label="a class alone; a rare one is bold"),
-        plt.Line2D([], [], color="black", linestyle="--", label="box: look-alikes that share a group"),
-        plt.Line2D([], [], color="black", linestyle=":", label="look-alikes that do not"),
+        plt.Line2D(
+            [], [], color="black", linestyle="--", label="box: look-alikes that share a group, and near"
+        ),
+        plt.Line2D([], [], color="black", linestyle=":", label="another class's nearest look-alike"),
         plt.Line2D([], [], color="#0000CC", label="ellipse: often seen together, and near"),
         plt.Line2D([], [], color="#0000CC", linestyle=":", label="seen together, and far"),
     ]

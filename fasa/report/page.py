@@ -48,9 +48,10 @@ code {{ background: var(--soft); padding: .1em .3em; border-radius: 3px; font-si
 .wide {{ overflow-x: auto; margin: 1em 0 }}
 table {{ border-collapse: collapse; font-size: .88em; font-variant-numeric: tabular-nums }}
 td, th {{ padding: .3em .6em; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line) }}
-td {{ min-width: 3.5em }}
-th {{ background: var(--soft) }}
-td code {{ white-space: nowrap }}
+td {{ white-space: nowrap }}
+td.text {{ white-space: normal; min-width: 15rem }}
+th {{ background: var(--soft); min-width: 3.5em }}
+.contents {{ columns: 18rem }}
 img {{ display: block; width: 100%; min-width: 34rem; background: #fff; border-radius: 4px }}
 </style>
 </head>
@@ -122,6 +123,9 @@ def page(markdown: str, folder: Path) -> str:
     body = MarkdownWithMath(renderer=renderer).render(markdown)
     body = re.sub(r"(<table>.*?</table>|<img [^>]*>)", r'<div class="wide">\1</div>', body, flags=re.DOTALL)
     body = re.sub(r'<p>(<div class="wide"><img [^>]*></div>)</p>', r"\1", body)
+    body = re.sub(r"<td>([^<]{40,})</td>", r'<td class="text">\1</td>', body).replace(
+        "<ul>", '<ul class="contents">', 1
+    )
     title = re.search(r"^# (.+)$", markdown, re.MULTILINE)[1]
     return PAGE.format(title=html.escape(title), body=body)
 

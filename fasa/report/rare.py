@@ -35,12 +35,15 @@ def pick(without: Record, with_fasa: Record) -> np.ndarray:
     return order[ranks.round().astype(int)]
 
 
-def figure(without: Sequence[Record], with_fasa: Sequence[Record], data: Path) -> Figure:
+def figure(
+    without: Sequence[Record], with_fasa: Sequence[Record], data: Path, names: Sequence[str]
+) -> Figure:
     """Pictures of some rare objects, and beside them the distribution of the best scores of all.
 
     Args:
         without, with_fasa: the runs of two rows, one for each of the same seeds; pictures are of the first.
         data: the prepared data set; where it is not, the distribution alone is drawn.
+        names: of the classes, short.
     """
     annotations = data / "annotations" / "val.json"
     places = pick(without[0], with_fasa[0]) if annotations.exists() else []
@@ -57,17 +60,18 @@ def figure(without: Sequence[Record], with_fasa: Sequence[Record], data: Path) -
     for column, place in enumerate(places):
         g = rare[without[0].rare.pictured[place]]
         image = files[int(gt.image_ids[gt.image[g]])]
-        pixels = plt.imread(image_path(source(data).images, image))
         sizes = dict(height=image["height"], width=image["width"])
         truth = gt.shape[int(g)]
-        frame = _frame(truth, sizes)
-        name = gt.names[gt.label[g]].replace("_", " ")
-        panels[0, column].set_title(name if len(name) < 14 else f"{name[:12]}…", fontsize=9)
+        left_edge, right_edge, top, bottom = _frame(truth, sizes)
+        pixels = plt.imread(image_path(source(data).images, image))[top:bottom, left_edge:right_edge]
+        extent = (left_edge - 0.5, right_edge - 0.5, bottom - 0.5, top - 0.5)
+        name = names[gt.label[g]]
+        panels[0, column].set_title(name if len(name) < 14 else f"{name[:12]}…", fontsize=11)
         found = (truth, *(_shape(one[0], place, gt) for one in (without, with_fasa)))
         for axes, shape, colour in zip(panels[:, column], found, (TRUTH, WITHOUT, WITH), strict=True):
-            axes.imshow(pixels, cmap="gray")
+            axes.imshow(pixels, cmap="gray", extent=extent, interpolation="none")
             _outline(axes, shape, sizes, colour)
-            axes.set(xlim=frame[:2], ylim=frame[2:], xticks=[], yticks=[])
+            axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
         for axes, runs in zip(panels[1:, column], (without, with_fasa), strict=True):
             score = runs[0].rare.score[runs[0].rare.pictured[place]]
             axes.set_xlabel("missed" if np.isnan(score) else f"{score:.2f}", fontsize=10)
@@ -125,12 +129,13 @@ def _box(shape: bytes | np.ndarray, sizes: dict[str, int]) -> np.ndarray:
     return shape
 
 
-def _frame(truth: bytes | np.ndarray, sizes: dict[str, int]) -> tuple[float, float, float, float]:
-    """A square around an object, with some of what is around it: left, right, bottom, top."""
+def _frame(truth: bytes | np.ndarray, sizes: dict[str, int]) -> tuple[int, int, int, int]:
+    """A square of the image around an object, with some of what is around it: left, right, top, bottom."""
     x, y, width, height = _box(truth, sizes)
-    half = 0.85 * max(width, height)
-    x, y = x + width / 2, y + height / 2
-    return x - half, x + half, y + half, y - half
+    side = int(min(1.7 * max(width, height), sizes["width"], sizes["height"]))
+    left = int(np.clip(x + width / 2 - side / 2, 0, sizes["width"] - side))
+    top = int(np.clip(y + height / 2 - side / 2, 0, sizes["height"] - side))
+    return left, left + side, top, top + side
 
 
 def _outline(axes: Axes, shape: bytes | np.ndarray | None, sizes: dict[str, int], colour: str) -> None:

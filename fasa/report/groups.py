@@ -3,23 +3,19 @@
 Shapes: K classes, P permutations.
 """
 
-from collections.abc import Sequence
-
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
 from fasa.report.claims import PERMUTATIONS, companions, look_alikes, same_group
+from fasa.report.figures import group_map, line
 from fasa.report.tables import markdown
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's
-ALONE = "0.6"
-DENSE = 200  # classes, from which on names cannot be read
+BLUE = "#0000CC"
 NEAR = (
     0.15  # of the plane's width: companions nearer than that are circled, look-alikes than twice that boxed
 )
+PAD = 0.022  # of it, around a class's name
 TRUTHS = {"look-alikes": look_alikes, "seen together": companions}
 
 
@@ -96,81 +92,45 @@ def table(groups: dict[int, list[dict]]) -> str:
 
 
 def figure(classes: list[dict]) -> Figure:
-    """Classes in the plane, each joined to the middle of its group; look-alikes boxed, companions circled."""
+    """The map of the classes and their groups; look-alikes boxed, companions circled."""
     points = np.array([one["point"] for one in classes])
     groups = np.array([one["group"] for one in classes])
-    sizes = np.bincount(groups)
-    width = np.ptp(points, axis=0).max()
-    drawn, axes = plt.subplots(figsize=(9, 7.4))
-    rank = {group: i for i, group in enumerate(np.argsort(-sizes, kind="stable"))}
-    colours = [COLOURS[rank[one] % len(COLOURS)] if sizes[one] > 1 else ALONE for one in groups]
-    for group in np.flatnonzero(sizes > 1):
-        mine = points[groups == group]
-        middle = mine.mean(axis=0)
-        for point in mine:
-            axes.plot(
-                *zip(point, middle, strict=True),
-                color=COLOURS[rank[group] % len(COLOURS)],
-                linewidth=0.7,
-                alpha=0.5,
-            )
-    dense = len(classes) > DENSE
-    axes.scatter(*points.T, s=25 if dense else 330, c=colours, alpha=0.3, edgecolors="none")
-    for (x, y), one in [] if dense else zip(points, classes, strict=True):
-        weight = "bold" if one["frequency"] == "r" else "normal"
-        axes.text(x, y, one["shown"], ha="center", va="center", fontsize=14, weight=weight)
-    pad = 0.022 * width
+    drawn = group_map(points, groups, *([one[key] for one in classes] for key in ("shown", "frequency")))
+    axes, width = drawn.axes[0], np.ptp(points, axis=0).max()
     alike = clusters(look_alikes(classes), len(classes))
     for mine in (np.flatnonzero(alike == one) for one in np.flatnonzero(np.bincount(alike) > 1)):
         boxed = set()
         for group in np.unique(groups[mine]):
             together = mine[groups[mine] == group]
-            low, high = points[together].min(axis=0) - pad, points[together].max(axis=0) + pad
+            low, high = points[together].min(axis=0) - PAD * width, points[together].max(axis=0) + PAD * width
             if len(together) > 1 and max(high - low) < 2 * NEAR * width:
                 axes.add_patch(Rectangle(low, *(high - low), fill=False, linestyle="--", edgecolor="black"))
                 boxed |= set(together)
         for one in set(mine) - boxed:
             others = mine[mine != one]
             nearest = others[np.linalg.norm(points[others] - points[one], axis=1).argmin()]
-            _line(axes, points[[one, nearest]], "black")
-    for a, b in companions(classes):
-        apart = points[b] - points[a]
-        length = np.hypot(*apart)
+            axes.plot(*points[[one, nearest]].T, color="black", linestyle=":", linewidth=1, zorder=0)
+    for pair in companions(classes):
+        a, b = points[pair]
+        length = np.hypot(*(b - a))
         if length < NEAR * width:
-            angle = np.degrees(np.arctan2(*apart[::-1]))
-            size = length + 3 * pad, 3 * pad
+            angle = np.degrees(np.arctan2(*(b - a)[::-1]))
+            size = length + 3 * PAD * width, 3 * PAD * width
             axes.add_patch(
-                Ellipse(
-                    points[[a, b]].mean(axis=0),
-                    *size,
-                    angle=angle,
-                    fill=False,
-                    edgecolor="#0000CC",
-                    linewidth=1.4,
-                )
+                Ellipse((a + b) / 2, *size, angle=angle, fill=False, edgecolor=BLUE, linewidth=1.4)
             )
         else:
-            _line(axes, points[[a, b]], "#0000CC")
-    axes.set(xlabel="t-SNE 1", ylabel="t-SNE 2", aspect="equal")
-    axes.grid(False)
-    counted = f"{len(sizes)} groups of {len(classes)} classes, the largest of {sizes.max()}"
-    axes.set_title(f"{counted}, {(sizes == 1).sum()} alone", fontsize=12)
-    handles = [
-        plt.Line2D(
-            [], [], color=COLOURS[0], marker="o", alpha=0.5, label="a group: its classes and their middle"
-        ),
-        plt.Line2D([], [], color=ALONE, marker="o", linestyle="", label="a class alone; a rare one is bold"),
-        plt.Line2D(
-            [], [], color="black", linestyle="--", label="box: look-alikes that share a group, and near"
-        ),
-        plt.Line2D([], [], color="black", linestyle=":", label="another class's nearest look-alike"),
-        plt.Line2D([], [], color="#0000CC", label="ellipse: often seen together, and near"),
-        plt.Line2D([], [], color="#0000CC", linestyle=":", label="seen together, and far"),
-    ]
-    shown = handles if len(look_alikes(classes)) else handles[:2]
-    drawn.legend(handles=shown, loc="outside lower center", ncols=2, fontsize=10)
+            axes.plot(*points[pair].T, color=BLUE, linestyle=":", linewidth=1, zorder=0)
+    handles = []
+    if len(look_alikes(classes)):
+        handles += [
+            line("look-alikes in one group, and near", "black", ls="--"),
+            line("another class's nearest look-alike", "black", ls=":", lw=1),
+        ]
+    if len(companions(classes)):
+        handles += [
+            line("ellipse: often seen together, and near", BLUE, lw=1.4),
+            line("often seen together, and far", BLUE, ls=":", lw=1),
+        ]
+    drawn.legend(handles=handles, ncols=2, loc="outside lower left")
     return drawn
-
-
-def _line(axes: Axes, ends: Sequence, colour: str) -> None:
-    axes.plot(*np.transpose(ends), color=colour, linestyle=":", linewidth=1, zorder=0)

@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from fasa.command import command
 from fasa.errors import UserError
 from fasa.files import replacing
-from fasa.notebook import output, save_figure
+from fasa.notebook import output
 from fasa.pipeline.project import executed
+from fasa.report import style
 
 HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 PAGE = """<!DOCTYPE html>
@@ -76,10 +77,11 @@ def show_figure(figure: Figure, path: str | Path, alt: str) -> None:
         path: without a suffix, below the folder that the page will lie in.
         alt: what a reader who does not see it should know.
     """
-    for suffix in (".svg", ".png"):
-        saved = save_figure(figure, output(f"{path}{suffix}"))
+    path = output(path)
+    style.save(figure, path)
     plt.close(figure)
-    place = f"{Path(path).parent.name}/{saved.name}"
+    saved = path.with_suffix(".png")
+    place = f"{path.parent.name}/{saved.name}"
     display(Image(saved.read_bytes()), metadata={"image/png": dict(alt=alt, place=place)})
 
 

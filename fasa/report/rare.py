@@ -16,6 +16,8 @@ from fasa.data import lvis, source
 from fasa.data.lvis import image_path
 from fasa.evaluation import GroundTruth, read_ground_truth
 from fasa.record import Record
+from fasa.report.style import COLOUR, row_colour
+from fasa.report.tables import seeds
 
 PICKED = 6
 SHOWN = 0.3  # the score from which on mmdet draws a detection
@@ -23,7 +25,7 @@ RULE = (
     f"Of the rare objects of val that the records keep pictures of, spread evenly over it, the {PICKED} at "
     "even ranks from most lost to most gained with FASA, of one seed; not the best of them."
 )
-WITHOUT, WITH, TRUTH = "#D55E00", "#0072B2", "#009E73"
+WITHOUT, WITH = (row_colour(row) for row in ("mask_rcnn", "mask_rcnn_fasa"))
 
 
 def pick(without: Record, with_fasa: Record) -> np.ndarray:
@@ -68,9 +70,9 @@ def figure(
         name = names[gt.label[g]]
         panels[0, column].set_title(name if len(name) < 14 else f"{name[:12]}…", fontsize=11)
         found = (truth, *(_shape(one[0], place, gt) for one in (without, with_fasa)))
-        for axes, shape, colour in zip(panels[:, column], found, (TRUTH, WITHOUT, WITH), strict=True):
+        for axes, shape, what in zip(panels[:, column], found, ("truth", "right", "right"), strict=True):
             axes.imshow(pixels, cmap="gray", extent=extent, interpolation="none")
-            _outline(axes, shape, sizes, colour)
+            _outline(axes, shape, sizes, COLOUR[what])
             axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
         for axes, runs in zip(panels[1:, column], (without, with_fasa), strict=True):
             score = runs[0].rare.score[runs[0].rare.pictured[place]]
@@ -78,6 +80,7 @@ def figure(
     for axes, label in zip(panels[:, 0], ("truth", "without", "with FASA"), strict=True):
         axes.set_ylabel(label, fontsize=11)
     _distribution(right.subplots(), without, with_fasa)
+    drawn.suptitle("Rare objects: the truth black, what was found blue")
     return drawn
 
 
@@ -86,12 +89,10 @@ def reading(without: Sequence[Record], with_fasa: Sequence[Record]) -> str:
     rows = (without, with_fasa)
     each = [np.nan_to_num(np.concatenate([one.rare.score for one in runs])) for runs in rows]
     (before, lost), (after, still) = ((one.mean(), 100 * (one < SHOWN).mean()) for one in each)
-    objects, n = len(without[0].rare.score), len(without)
-    seeds = f"{n} seed{'s' if n > 1 else ''}"
     return (
-        f"**Read:** of {objects} rare objects, {seeds}, the best score is {before:.2f} on average without FASA "
-        f"and {after:.2f} with it, one that was not found counting 0; {lost:.0f}% and {still:.0f}% have no "
-        f"score of {SHOWN} or more."
+        f"**Read:** of {len(without[0].rare.score)} rare objects, {seeds(len(without))}, the best score is "
+        f"{before:.2f} on average without FASA and {after:.2f} with it, one that was not found counting 0; "
+        f"{lost:.0f}% and {still:.0f}% have no score of {SHOWN} or more."
     )
 
 
@@ -143,6 +144,7 @@ def _outline(axes: Axes, shape: bytes | np.ndarray | None, sizes: dict[str, int]
         return
     if isinstance(shape, bytes):
         mask = pycocotools.mask.decode(dict(size=[sizes["height"], sizes["width"]], counts=shape))
-        axes.contour(mask, [0.5], colors=colour, linewidths=2)
+        for width, one in ((4, "white"), (2, colour)):
+            axes.contour(mask, [0.5], colors=one, linewidths=width)
     else:
         axes.add_patch(plt.Rectangle(shape[:2], *shape[2:], fill=False, edgecolor=colour, linewidth=2))

@@ -44,7 +44,7 @@ def machines(records: Records) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for row, seeds in records.items():
         for seed, run in seeds.items():
-            found.setdefault(run.machine or "a machine that is not known", []).append(f"{row}-{seed}")
+            found.setdefault(run.machine or "made on a machine that is not known", []).append(f"{row}-{seed}")
     return found
 
 

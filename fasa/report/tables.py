@@ -41,6 +41,11 @@ def words(row: str) -> str:
     return text
 
 
+def seeds(n: int) -> str:
+    """``1 seed``, ``3 seeds``."""
+    return f"{n} seed{'' if n == 1 else 's'}"
+
+
 def column_name(metric: str) -> str:
     """``segm_APr`` as a reader knows it: ``mask APr``; of TIDE the type alone, which its table explains."""
     if "_tide_" in metric:
@@ -138,11 +143,8 @@ def reading(name: str, found: dict) -> str:
         n = len(found[row].keys() & found[base].keys())
         by = [f"{gain[one]:+.1f} in {column_name(one)}" for one in (first, second) if one in gain]
         if by:
-            seeds = f"{n} seed{'s' if n > 1 else ''}"
-            told[row] = (
-                gain.get(second, gain.get(first)),
-                f"{words(row)} {' and '.join(by)} over {words(base)}, {seeds}",
-            )
+            text = f"{words(row)} {' and '.join(by)} over {words(base)}, {seeds(n)}"
+            told[row] = gain.get(second, gain.get(first)), text
     if not told:
         return "**Read:** nothing yet, no two rows that it compares have run."
     if len(told) > FEW:

@@ -23,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     page = root() / results / "report.md"
     if not page.exists():
         raise UserError(f"{page}: no such file; run: make repro")
-    print(section(page.read_text(), FIRST))
+    shown = section(page.read_text(), FIRST).splitlines()
+    print("\n".join(line for line in shown if not line.startswith("![")))
     print(f"\nAll tables, figures and claims: {results}/report.html, or report.md beside it.")
     return 0
 

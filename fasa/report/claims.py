@@ -352,10 +352,10 @@ def line(checks: Sequence[Check], section: str) -> str:
     told: dict[str, list[str]] = {}
     for check in checks:
         if check.claim.id.startswith(section):
-            where = ", ".join(filter(None, [_metric(check), check.where]))
-            told.setdefault(check.claim.id, []).append(f"{_labelled(check)} in {where}")
-    verdicts = "; ".join(f"{name} {', '.join(dict.fromkeys(each))}" for name, each in told.items())
-    return f"**Its [claims](#claims):** {verdicts}."
+            where = " on ".join(filter(None, [_metric(check), check.where]))
+            told.setdefault(check.claim.id, []).append(f"{where}: {_labelled(check)}")
+    verdicts = "; ".join(f"**{name}** {', '.join(each)}" for name, each in told.items())
+    return f"Its [claims](#claims): {verdicts}."
 
 
 def _metric(check: Check) -> str:

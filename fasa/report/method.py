@@ -88,5 +88,5 @@ def _arrow(axes: Axes, start: tuple, end: tuple, text: str = "") -> None:
     )
     if text:
         axes.text(
-            end[0] - 2, (start[1] + end[1]) / 2, text, ha="right", va="center", fontsize=9.5, color="0.3"
+            end[0] - 4, (start[1] + end[1]) / 2, text, ha="right", va="center", fontsize=9.5, color="0.3"
         )

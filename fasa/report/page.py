@@ -39,7 +39,7 @@ PAGE = """<!DOCTYPE html>
 }}
 * {{ box-sizing: border-box }}
 body {{ margin: 0; color: var(--text); background: var(--back); font: 16px/1.55 system-ui, sans-serif }}
-main {{ max-width: 62rem; margin: 0 auto; padding: 1rem }}
+main {{ max-width: 76rem; margin: 0 auto; padding: 1rem }}
 h1, h2, h3 {{ line-height: 1.2; margin: 2.2em 0 .6em }}
 h1 {{ margin-top: .5em }}
 h2 {{ border-top: 1px solid var(--line); padding-top: 1em }}
@@ -51,9 +51,10 @@ table {{ border-collapse: collapse; font-size: .88em; font-variant-numeric: tabu
 td, th {{ padding: .3em .6em; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line) }}
 td {{ white-space: nowrap }}
 td.text {{ white-space: normal; min-width: 15rem }}
-th {{ background: var(--soft); min-width: 3.5em }}
+th {{ background: var(--soft); min-width: 4.5em }}
 .contents {{ columns: 18rem }}
-img {{ display: block; width: 100%; min-width: 34rem; background: #fff; border-radius: 4px }}
+img {{ display: block; width: 100%; min-width: 34rem; max-width: 62rem }}
+img {{ background: #fff; border-radius: 4px }}
 </style>
 </head>
 <body>

@@ -80,7 +80,7 @@ def figure(
     for axes, label in zip(panels[:, 0], ("truth", "without", "with FASA"), strict=True):
         axes.set_ylabel(label, fontsize=11)
     _distribution(right.subplots(), without, with_fasa)
-    drawn.suptitle("Rare objects: the truth black, what was found blue")
+    drawn.suptitle("Rare objects of val: the truth in black, the best detection in blue")
     return drawn
 
 
@@ -108,7 +108,7 @@ def _distribution(axes: Axes, without: Sequence[Record], with_fasa: Sequence[Rec
     axes.text(SHOWN + 0.02, 2, "drawn from here", color="0.35", fontsize=9)
     axes.set(
         xlabel="score",
-        ylabel="rare objects with a best score of that or more [%]",
+        ylabel="rare objects with that score or more [%]",
         xlim=(0, 1),
         ylim=(0, 100),
     )

@@ -101,7 +101,7 @@ def appendix(name: str, summary: dict, columns: list[str] | None = None, gains: 
         body[-1].append(f"`{row}`")
     header = ["", *map(column_name, columns), "n"]
     if gains is not None:
-        header += [*(f"gain in {column_name(column)}" for column in columns[:2]), "over"]
+        header += [*(f"gain, {column_name(column)}" for column in columns[:2]), "over"]
     return markdown([*header, "row"], body)
 
 

@@ -17,12 +17,12 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no Chromium here: apt-get install chromium"
 )
-# A page so high that JupyterLab, which renders what is in sight, renders all of a notebook.
-WINDOW = dict(width=1280, height=9000)
+# So high that JupyterLab, which renders what is in sight, renders all of a notebook.
+WINDOW = dict(width=1280, height=6000)
 
 
 @contextlib.contextmanager
-def browser() -> Iterator:
+def chromium() -> Iterator:
     """Chromium, headless."""
     from playwright.sync_api import sync_playwright
 
@@ -31,17 +31,17 @@ def browser() -> Iterator:
 
 
 @contextlib.contextmanager
-def jupyterlab(folder: Path, **environment: str) -> Iterator[str]:
-    """JupyterLab in a folder, without a token; the address of its page."""
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
-    command += ["--port=0", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
-    env = os.environ | dict(JUPYTER_RUNTIME_DIR=str(folder / ".runtime"), PYTHONPATH=str(folder))
-    env |= dict(JUPYTER_CONFIG_DIR=str(folder / ".jupyter"), IPYTHONDIR=str(folder / ".ipython"))
-    log = folder / "lab.log"
+def jupyterlab(folder: Path, settings: Path) -> Iterator[str]:
+    """JupyterLab in a folder, without a token, nor a user's settings; the address of its page."""
+    flags = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", "--IdentityProvider.token="]
+    command = [sys.executable, "-m", "jupyterlab", *flags, "--LabApp.expose_app_in_browser=True"]
+    env = os.environ | dict(PYTHONPATH=str(folder), IPYTHONDIR=str(settings / "ipython"))
+    env |= {f"JUPYTER_{name.upper()}_DIR": str(settings / name) for name in ("config", "data", "runtime")}
+    log = settings / "lab.log"
     with log.open("w") as file:
-        process = subprocess.Popen(command, cwd=folder, env=env | environment, stdout=file, stderr=file)
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=file, stderr=file)
     try:
-        yield _address(folder / ".runtime", process, log)
+        yield _address(settings / "runtime", process, log)
     finally:
         process.terminate()
         process.wait()
@@ -58,6 +58,15 @@ def _address(runtime: Path, process: subprocess.Popen, log: Path) -> str:
                 return f"{url}lab?reset"
         time.sleep(0.2)
     raise AssertionError(log.read_text()[-3000:])
+
+
+def open_lab(chromium, url: str):
+    """A page with JupyterLab in it, ready for `run_all`."""
+    page = chromium.new_page(viewport=WINDOW)
+    page.set_default_timeout(300_000)
+    page.goto(url)
+    page.wait_for_function("window.jupyterapp && window.jupyterapp.restored.then(() => true)")
+    return page
 
 
 def run_all(page, path: str) -> dict:

@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 
+import browser
 import pytest
 from clones import ROOT, called, change, cloned, dvc, fasa, yaml
 from ruamel.yaml import YAML
@@ -182,9 +183,13 @@ def test_second_run_does_nothing(clone, first):
     assert outdated(clone) == set()
 
 
-def test_the_choice_of_settings_runs(clone, first):
+@pytest.fixture(scope="module")
+def chosen(clone, first):
     done = dvc(clone, "repro", "tuning/prob_scale/dvc.yaml", "tuning/regime/dvc.yaml")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def test_the_choice_of_settings_runs(clone, first, chosen):
     text = (clone / "results" / "tiny" / "choice" / "prob_scale" / "table.md").read_text()
     # of several tables the first
     scores = dict(reversed(re.findall(r"^\| `(\w+)` .* ([\d.]+) +\|$", text, re.MULTILINE)))
@@ -254,3 +259,107 @@ def test_a_report_of_the_same_is_the_same_bytes(clone, first):
     done = dvc(clone, "repro", "--force", "--no-run-cache", "--single-item", "report@tiny")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert written() == before and {"report.md", "report.html", "rare.svg"} <= before.keys()
+
+
+# In a browser. Whether what is drawn pleases, no test can tell: look at it.
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser.chromium() as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def lab(clone, chosen, chromium, tmp_path_factory):
+    """JupyterLab in the clone, whose ``scratch/notebooks`` name the tiny profile."""
+    for path in sorted((clone / "notebooks").glob("*.ipynb")):
+        text = path.read_text().replace("@embedded", "@tiny").replace("@glyphs", "@tiny_glyphs")
+        (clone / "scratch" / "notebooks").mkdir(parents=True, exist_ok=True)
+        (clone / "scratch" / "notebooks" / path.name).write_text(text)
+    with browser.jupyterlab(clone, tmp_path_factory.mktemp("jupyter")) as url:
+        yield browser.open_lab(chromium, url)
+
+
+@pytest.fixture
+def run(lab):
+    """Runs all cells of a notebook as a person does, and finds nothing to complain of; what it printed."""
+
+    def run(name):
+        notebook = browser.run_all(lab, f"scratch/notebooks/{name}.ipynb")
+        complaints = browser.outputs(notebook, "error") + browser.outputs(notebook, "stderr")
+        assert not complaints + browser.too_wide(lab)
+        return "".join(browser.outputs(notebook, "stdout"))
+
+    yield run
+    browser.close(lab)
+
+
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+ALONE = ["04_no_groups", "05_train", "20_explore_class"]  # below
+
+
+@browser.needs_chromium
+@pytest.mark.parametrize("name", [name for name in NOTEBOOKS if name not in ALONE])
+def test_each_notebook_runs_by_hand(run, name):
+    assert "In a terminal" not in run(name)
+
+
+@browser.needs_chromium
+def test_what_is_missing_is_a_sentence_and_ends_the_run(run, lab):
+    said = run("04_no_groups")  # of a profile that is not planned
+    assert said.endswith(
+        "cluster@lvis-0.json: no such job; run: dvc repro plan (fasa plan --dry names the stages)\n"
+    )
+    assert lab.evaluate(CELLS)[-1]["execution_count"] is None
+
+
+CELLS = "window.jupyterapp.shell.currentWidget.content.model.toJSON().cells"
+DRAWN = "[...document.querySelectorAll('.jp-OutputArea-output img')].map(image => image.src)"
+
+
+@browser.needs_chromium
+def test_losses_are_drawn_anew_while_a_stage_trains(clone, run, lab):
+    work = clone / ".fasa" / "train@tiny-mask_rcnn_fasa-0" / "0123"
+    work.mkdir(parents=True)
+    kept = (clone / "runs/tiny/losses/mask_rcnn_fasa-0.tsv").read_text()
+    try:
+        (work / "losses.tsv").write_text(kept)
+        assert run("05_train") == ""
+        before, passes = lab.evaluate(DRAWN)
+        (work / "losses.tsv").write_text(kept + kept.splitlines()[-1].replace("4", "8", 1) + "\n")
+        lab.wait_for_function(f"before => {DRAWN}[0] != before", arg=before)
+        more = lab.evaluate(DRAWN)[0]
+    finally:
+        shutil.rmtree(work)
+    lab.wait_for_function(f"more => {DRAWN}[0] != more", arg=more)  # it has ended
+    assert lab.evaluate(DRAWN)[1] == passes
+
+
+@browser.needs_chromium
+def test_a_class_is_chosen(run, lab):
+    assert run("20_explore_class") == ""
+    before = lab.evaluate(DRAWN)
+    assert len(before) == 7
+    lab.select_option(".widget-dropdown select", index=1)
+    lab.wait_for_function(f"before => {DRAWN}.every((drawn, i) => drawn != before[i])", arg=before)
+
+
+@browser.needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 800, 1280])
+def test_the_report_fits_every_window(clone, first, chromium, width, scheme):
+    context = chromium.new_context(viewport=dict(width=width, height=900), color_scheme=scheme)
+    page, said, asked = context.new_page(), [], set()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", said.append)
+    page.on("request", lambda request: asked.add(request.url.partition(":")[0]))
+    page.goto((clone / "results/tiny/report.html").as_uri())
+    assert not said and asked <= {"file", "data"}
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    images = page.evaluate("[...document.images].map(one => [one.naturalWidth, one.alt])")
+    assert len(images) > 12 and all(size and alt for size, alt in images)
+    style = "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+    paper, ink = (sum(map(int, re.findall(r"\d+", colour))) for colour in page.evaluate(style))
+    assert paper - ink > 500 if scheme == "light" else ink - paper > 500
+    context.close()

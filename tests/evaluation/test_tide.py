@@ -481,6 +481,17 @@ def test_an_example_costs_what_curing_it_alone_brings(make_federated, iou_type, 
             assert one.iou == 0 or min(abs(one.iou - iou) for iou in ious) < 1e-12
 
 
+@both_types
+@settings(max_examples=25, deadline=None)
+@given(**sizes)
+def test_examples_of_one_class_are_those_of_all_that_are_its_own(make_federated, iou_type, **size):
+    gt, detections = make_federated(**size)
+    everything = examples(gt, detections, 99, iou_type)
+    for category in gt["categories"]:
+        mine = examples(gt, detections, 99, iou_type, category["id"])
+        assert mine == [one for one in everything if one.category_id == category["id"]]
+
+
 def test_examples_by_hand():
     detections = [JUG_1, CUP_1, box(HAT, 42, 42, 0.95)]
     (cls,) = examples(world(), detections, 9, "bbox")

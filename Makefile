@@ -8,7 +8,7 @@ help:
 	@echo "make repro       run what the main tables need and is not up to date, then show the first"
 	@echo "make everything  run every row and table, for hours"
 	@echo "make test        check style and imports, run the tests"
-	@echo "make lab         open the notebooks in JupyterLab"
+	@echo "make lab         open the notebooks in JupyterLab, the index first"
 	@echo "JOBS=8 runs eight stages side by side; otherwise as many as there are cores."
 	@echo "All of them set up $(VENV) first where needed; by hand afterwards: source $(VENV)/bin/activate"
 
@@ -36,7 +36,7 @@ test: $(VENV)/.ready
 	$(VENV)/bin/pytest -n auto
 
 lab: $(VENV)/.ready
-	@$(VENV)/bin/jupyter lab
+	@$(VENV)/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_index.ipynb
 
 # The stamp is set-up's last act: one that was interrupted is taken up again. It says where .venv lay, since scripts in it
 # name that place: a checkout that was moved is set up anew.

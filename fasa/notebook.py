@@ -1,7 +1,7 @@
 """What a notebook calls to live in two worlds: run by the pipeline, or opened in JupyterLab.
 
 from fasa import notebook
-from fasa.notebook import output, save_figure, start, style, work_dir
+from fasa.notebook import output, start, work_dir
 
 start()
 
@@ -11,20 +11,9 @@ job = notebook.job("data@embedded")  # in the cell tagged "parameters"; the pipe
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fasa.errors import UserError
-from fasa.files import replacing
 from fasa.pipeline.project import read_job, root
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-# Okabe and Ito's palette, told apart by colour-blind readers too; yellow left out, too pale for lines.
-# One colour for one thing: a frequency group's are no row's.
-FREQUENCY_COLOURS = dict(r="#D55E00", c="#009E73", f="#56B4E9")
-COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#000000")
-NO_DATES = {".svg": {"Date": None}, ".png": {"Software": None}, ".pdf": {"CreationDate": None}}
 
 
 def start() -> None:
@@ -67,40 +56,3 @@ def work_dir(*parts: str) -> Path:
     folder = Path(work, *parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def style() -> None:
-    """Set matplotlib's style: readable sizes, colours for all eyes, nothing of the user's own settings."""
-    import matplotlib as mpl
-
-    mpl.rcdefaults()
-    mpl.rcParams.update(
-        {
-            "axes.axisbelow": True,
-            "axes.grid": True,
-            "axes.labelsize": 12,
-            "axes.prop_cycle": mpl.cycler(color=COLOURS),
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.titlesize": 13,
-            "figure.constrained_layout.use": True,
-            "figure.figsize": (7.0, 4.2),
-            "font.size": 11,
-            "grid.alpha": 0.3,
-            "legend.frameon": False,
-            "savefig.dpi": 150,
-            "svg.hashsalt": "fasa",
-        }
-    )
-
-
-def save_figure(figure: "Figure", path: str | Path) -> Path:
-    """Save a figure as SVG, PNG or PDF, the same bytes for the same figure: no date, no random ids."""
-    import matplotlib as mpl
-
-    path = Path(path)
-    if path.suffix not in NO_DATES:
-        raise UserError(f"{path}: figures are saved as {', '.join(NO_DATES)}")
-    with mpl.rc_context({"svg.hashsalt": "fasa"}), replacing(path) as file:
-        figure.savefig(file, format=path.suffix[1:], metadata=NO_DATES[path.suffix])
-    return path

@@ -52,7 +52,7 @@ def test_all_of_it_runs_and_prints_what_the_page_shows(shell):
         elif not language:
             assert block == printed[-1]
             shown += 1
-    assert shown == 1 and len(printed) == 7
+    assert shown == 1 and len(printed) == 8
     assert "is missed most often" in printed[4] and "better by" in printed[5]
 
 

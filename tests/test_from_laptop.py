@@ -1,6 +1,7 @@
 """docs/from-laptop-to-lvis.md: what asks for GPUs, LVIS or several hosts is checked up to there."""
 
 import re
+import shlex
 
 import pytest
 from pages import ROOT, block, names_stages
@@ -56,3 +57,17 @@ def test_it_says_what_it_will_take(monkeypatch, capsys):
     for line in block(PAGE, "fasa plan --profile lvis").splitlines():
         assert plan.main(line.partition("#")[0].split()[2:]) == 0
     assert "GPU" in capsys.readouterr().out
+
+
+def test_another_set_is_classified(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    first, last = block(PAGE, "dvc exp run -S 'classify.sets=").splitlines()
+    *_, change, target = shlex.split(first)
+    key, _, value = change.partition("=")
+    section, name = key.split(".")
+    params = yaml.load((ROOT / "params.yaml").read_text())
+    params[section][name] = yaml.load(value)
+    with open(tmp_path / "params.yaml", "w") as file:
+        YAML().dump(params, file)
+    names = {stage.name for stage in plan.stages(read_params(tmp_path / "params.yaml"))}
+    assert any(one.startswith(f"{target}@cifar100-") for one in names) and names_stages(last, names)

@@ -1,9 +1,7 @@
 import json
 from pathlib import Path
 
-import matplotlib as mpl
 import pytest
-from matplotlib.figure import Figure
 
 from fasa import notebook
 from fasa.errors import UserError
@@ -62,31 +60,3 @@ def test_the_job_of_a_stage_can_be_looked_at(repository):
     (jobs / "data@small.json").write_text("{")
     with pytest.raises(UserError, match="cut off or not JSON"):
         notebook.job("data@small")
-
-
-@pytest.fixture
-def figure():
-    figure = Figure()
-    axes = figure.subplots()
-    axes.fill_between([0, 1], [0, 1], hatch="//")  # clip paths and hatches get random ids in an SVG
-    return figure
-
-
-@pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
-def test_the_same_figure_gives_the_same_bytes(suffix, figure, monkeypatch, tmp_path):
-    first = notebook.save_figure(figure, tmp_path / f"a{suffix}").read_bytes()
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")  # another day
-    assert notebook.save_figure(figure, tmp_path / f"b{suffix}").read_bytes() == first
-
-
-def test_a_figure_of_unknown_kind_is_refused(figure, tmp_path):
-    with pytest.raises(UserError, match=r"\.svg, \.png, \.pdf"):
-        notebook.save_figure(figure, tmp_path / "a.jpg")
-
-
-def test_style_replaces_the_users_own():
-    with mpl.rc_context():
-        mpl.rcParams["lines.linewidth"] = 9
-        notebook.style()
-        assert mpl.rcParams["lines.linewidth"] == mpl.rcParamsDefault["lines.linewidth"]
-        assert [entry["color"] for entry in mpl.rcParams["axes.prop_cycle"]] == list(notebook.COLOURS)

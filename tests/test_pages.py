@@ -1,10 +1,13 @@
 """Whatever README.md and docs/ show in a fenced block is executed by a test, which takes it from there."""
 
 import ast
+import importlib
 import re
 
 import pytest
-from pages import PAGES, ROOT, blocks
+from pages import FENCE, PAGES, ROOT, blocks
+
+from fasa.cli import COMMANDS
 
 TESTS = [ast.parse(path.read_text()) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
 
@@ -39,3 +42,35 @@ def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
         assert "://" in target or ((ROOT / page).parent / target).exists(), f"{page}: {target} is not there"
+
+
+def inline(page):
+    """What a page has between single backticks, on one line each."""
+    text = FENCE.sub("", (ROOT / page).read_text())
+    return [" ".join(one.split()) for one in re.findall(r"`([^`]+)`", text)]
+
+
+WRITTEN = [*PAGES, "CONTRIBUTING.md", "data/README.md"]
+TOP = ("benchmarks", "configs", "docs", "examples", "fasa", "notebooks", "tests", "tuning")
+
+
+@pytest.mark.parametrize("page", WRITTEN)
+def test_paths_in_a_line_are_there(page):
+    """Those of the repository; PROFILE and the like stand for a name."""
+    for path in inline(page):
+        if path.startswith(tuple(f"{top}/" for top in TOP)) and not re.search(r"[A-Z]{3}|[ *]", path):
+            assert (ROOT / path).exists(), f"{page}: {path}"
+
+
+@pytest.mark.parametrize("page", WRITTEN)
+def test_commands_in_a_line_are_commands(page, capsys):
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for words in map(str.split, inline(page)):
+        if words[0] == "make" and len(words) > 1:
+            assert words[1] in targets, f"{page}: {words}"
+        if words[0] == "fasa" and len(words) > 1:
+            assert words[1] in COMMANDS, f"{page}: {words}"
+            with pytest.raises(SystemExit):
+                importlib.import_module(COMMANDS[words[1]][0]).main(["--help"])
+            known = capsys.readouterr().out
+            assert all(one in known for one in words[2:] if one.startswith("--")), f"{page}: {words}"

@@ -127,7 +127,7 @@ def test_results_hold_every_row_and_metric(clone, first):
         "table2/gain_by_class",
         "table1/tide",
     ):
-        assert (results / f"{name}.png").stat().st_size > 5000
+        assert all((results / f"{name}.{kind}").stat().st_size > 5000 for kind in ("png", "svg"))
 
 
 def test_the_claims_are_judged_from_what_is_committed(clone, first):

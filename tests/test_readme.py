@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import yaml
 from pages import ROOT, block
+
+import fasa
 
 PAGE = "README.md"
 
@@ -32,3 +36,21 @@ def test_its_evaluator_says_100_of_the_truth(tiny_glyphs, tmp_path):
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert "100.0" in done.stdout and metrics
+
+
+def test_it_cites_the_paper_as_the_citation_file_does():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    paper = citation["preferred-citation"]
+    fields = dict(re.findall(r"^  (\w+) += \{(.+?)\},?$", block(PAGE, "@inproceedings"), re.MULTILINE))
+    authors = " and ".join(f"{one['family-names']}, {one['given-names']}" for one in paper["authors"])
+    assert fields["title"].replace("{", "").replace("}", "") == paper["title"] and fields["author"] == authors
+    assert fields["booktitle"] == paper["collection-title"] and fields["year"] == str(paper["year"])
+    assert (
+        citation["version"] == fasa.__version__
+        and citation["license"] in (ROOT / "pyproject.toml").read_text()
+    )
+
+
+def test_it_is_short():
+    """Words as `wc -w` counts them, tables and snippets among them: what it does not say has a page."""
+    assert len((ROOT / PAGE).read_text().split()) < 750

@@ -42,10 +42,12 @@ def augmented(model: dict, augmenter: dict) -> dict:
     if not heads:
         raise UserError(f"{model.get('type')}: no roi_head.bbox_head; only two-stage detectors are augmented")
     for stage, head in enumerate(heads if isinstance(heads, list | tuple) else [heads]):
-        name = head["type"].rpartition(".")[2]
-        kind = name if name.startswith("Augmented") else f"Augmented{name}"
+        name = head["type"].rpartition(".")[2].removeprefix("Augmented")
+        kind = f"Augmented{name}"
         if kind not in MODELS:
             raise UserError(f"roi_head.bbox_head: no augmented {name}; known: {', '.join(sorted(TWINS))}")
+        if name in TWINS:  # by its path, which a config that was saved imports it from
+            kind = f"fasa.detection.{kind}"
         seed = augmenter.get("seed", 0) + STAGE_SEED * stage
         head.update(type=kind, augmenter=dict(augmenter, seed=seed))
     return model

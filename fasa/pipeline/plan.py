@@ -12,6 +12,7 @@ that it imports. So a stage runs again when something changes that it uses, and 
 import argparse
 import json
 import os
+import re
 import shutil
 import sys
 from collections import Counter
@@ -35,6 +36,7 @@ from fasa.pipeline.project import JOBS, NOTEBOOKS, root
 from fasa.rows import candidate, compose, compose_classifier, shared_warmup
 from fasa.sections import Section
 
+SOURCES, NUMBER = Path("notebooks"), re.compile(r"^\d+_")
 RUNNER = ("fasa.pipeline.run", "fasa.pipeline.execute", "fasa.pipeline.kernel")  # part of every stage
 REPORTS = {  # of evaluated rows, and their notebooks
     "main": "table",
@@ -53,7 +55,7 @@ class Stage(NamedTuple):
 
     Args:
         name: as DVC calls it, ``train@embedded-mask_rcnn-0``.
-        notebook: that it runs.
+        notebook: that it runs, without its number: see `numbered`.
         settings: what the notebook's `job` is.
         modules: that the settings name, beside what the notebook imports.
         files: configs that the settings name.
@@ -138,8 +140,10 @@ def of_study(params: Params, study: str) -> Iterator[Stage]:
     """The stages of a tuning study, and the one that says what its rule chooses."""
     notebook, those = f"choice_{study}", params.tuning[study]
     profile = those.profile
-    if not Path("notebooks", f"{notebook}.ipynb").is_file():
-        raise UserError(f"params.yaml: tuning.{study}: there is no notebooks/{notebook}.ipynb with its rule")
+    if not numbered(notebook):
+        raise UserError(
+            f"params.yaml: tuning.{study}: there is no notebooks/*_{notebook}.ipynb with its rule"
+        )
     for name in those.candidates:
         for seed in those.seeds:
             one = candidate(params, study, name, seed)
@@ -190,22 +194,27 @@ def of_classifier(params: Params, name: str, row: str, seed: int) -> Stage:
     )
 
 
+def numbered(name: str) -> Path | None:
+    """The file of a notebook, ``notebooks/05_train.ipynb`` of ``train``: numbers sort them for readers."""
+    return next((path for path in sorted(SOURCES.glob("*.ipynb")) if NUMBER.sub("", path.stem) == name), None)
+
+
 def content(stage: Stage) -> dict[str, Any]:
     """What the job file of a stage holds."""
-    sources, pins = uses(stage.notebook, stage.modules, stage.files)
-    head = dict(stage=stage.name, notebook=stage.notebook, settings=stage.settings)
+    notebook = numbered(stage.notebook)
+    sources, pins = uses(notebook, stage.modules, stage.files)
+    head = dict(stage=stage.name, notebook=notebook.stem, settings=stage.settings)
     return head | dict(sources=sources, packages=pins)
 
 
 @cache
 def uses(
-    name: str, named: tuple[str, ...], configs: tuple[Path, ...]
+    notebook: Path, named: tuple[str, ...], configs: tuple[Path, ...]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The hashes of the files, and the pins, that a notebook stands on with some modules and configs.
 
     Stages that differ in their settings have the same: the seeds of a row, say.
     """
-    notebook = Path("notebooks", f"{name}.ipynb")
     roots = {*RUNNER, *named, *closure.imports(code(notebook))}
     for path in configs:
         roots |= closure.imports(path.read_text())
@@ -234,7 +243,7 @@ def write(params: Params) -> int:
     for name, job in planned.items():  # cut short by a crash, they are not what DVC knows, and planned anew
         (JOBS / f"{name}.json").write_text(json.dumps(job, indent=1, ensure_ascii=False) + "\n")
     for notebook in sorted({job["notebook"] for job in planned.values()}):
-        strip.write(strip.read(Path("notebooks", f"{notebook}.ipynb")), NOTEBOOKS / f"{notebook}.ipynb")
+        strip.write(strip.read(SOURCES / f"{notebook}.ipynb"), NOTEBOOKS / f"{notebook}.ipynb")
     return len(planned)
 
 

@@ -20,6 +20,7 @@ body { font-family: sans-serif; margin: 1em }
 body > div { margin-bottom: 1em; overflow-x: auto !important; white-space: normal !important }
 body > div > div { max-width: calc(100% - 12px); box-sizing: border-box }
 img { height: auto; max-width: 100% }
+body > div:has(> div > img[src$=".svg"]) { display: none } /* the same figures as the PNGs beside them */
 </style>
 <script>{vega}</script>
 <script>

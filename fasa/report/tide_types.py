@@ -7,14 +7,15 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.patches import Patch, PathPatch, Rectangle
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
 from fasa.evaluation import ERRORS
+from fasa.report.style import COLOUR
 
 WIDTH, HEIGHT = 100, 64  # of every scene
-TRUTH, RIGHT, WRONG = "0.45", "#0072B2", "#D55E00"
+TRUTH, RIGHT, WRONG = (COLOUR[what] for what in ("truth", "right", "wrong"))
 
 
 class Thing(NamedTuple):
@@ -38,8 +39,8 @@ SCENES = {  # what a detector says, the error last, of a picture that shows A an
 
 
 def tide_types() -> Figure:
-    """A panel for each type: the truth grey, what is right blue and dashed, the error orange."""
-    figure, panels = plt.subplots(2, 3, figsize=(9, 5.2))
+    """A panel for each type: the truth black, what is right blue and dashed, the error orange."""
+    figure, panels = plt.subplots(2, 3, figsize=(9, 6))
     for axes, (name, detections) in zip(panels.flat, SCENES.items(), strict=True):
         _draw(axes, [A, B], TRUTH, "-")
         _draw(axes, detections[: None if name == "Miss" else -1], RIGHT, "--")
@@ -53,6 +54,16 @@ def tide_types() -> Figure:
         axes.set_xlabel(fill(ERRORS[name], 43), loc="left", fontsize=9)
         for spine in axes.spines.values():
             spine.set(visible=True, color="0.8")
+    lines = dict(
+        truth="an object",
+        right="a detection that is right",
+        wrong="the error: a detection, or an object missed",
+    )
+    handles = [
+        Patch(fill=False, linewidth=2, edgecolor=COLOUR[key], label=label) for key, label in lines.items()
+    ]
+    figure.suptitle("TIDE's types of error")
+    figure.legend(handles=handles, ncols=3, loc="outside lower center")
     return figure
 
 
@@ -68,4 +79,4 @@ def _draw(axes: Axes, things: Iterable[Thing], colour: str, line: str) -> None:
         axes.add_patch(frame)
         if score is not None:
             place = dict(y=y - 1, va="bottom") if colour == RIGHT else dict(y=y + height + 1, va="top")
-            axes.text(x + 1, s=f"{letter} {score}", color=colour, fontsize=9, **place)
+            axes.text(x + 1, s=f"{letter} {score}", color="0.2", fontsize=9, **place)

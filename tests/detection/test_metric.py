@@ -177,9 +177,9 @@ def test_unknown_settings_are_refused(tiny_glyphs, settings, message):
 BASE = "mmdet::lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py"
 
 
-def test_the_readmes_evaluator_goes_over_mmdets_own(tiny_glyphs, tmp_path):
+def test_the_pages_evaluator_goes_over_mmdets_own(tiny_glyphs, tmp_path):
     """A child config's keys are merged with the base's, which names `metric` and `backend_args`."""
-    lines = block("README.md", "val_evaluator")
+    lines = block("docs/judge-detections.md", "val_evaluator")
     (tmp_path / "config.py").write_text(
         f'_base_ = "{BASE}"\ncustom_imports = dict(imports=["fasa.detection"])\n{lines}'
     )

@@ -26,6 +26,7 @@ from fasa.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 PAGE = "docs/use-in-mmdet.md"
+LINES = block(PAGE, "from fasa.detection import augmented") + block(PAGE, "custom_hooks += ")
 BASES = {
     "mask": "mmdet::lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py",
     "cascade": "mmdet::seesaw_loss/cascade-mask-rcnn_r101_fpn_seesaw-loss_sample1e-3-ms-2x_lvis-v1.py",
@@ -74,7 +75,7 @@ def shrink(cfg: Config, root: Path) -> None:
 @pytest.mark.parametrize("name", BASES)
 def test_the_pages_lines_train_and_resume_in_mmdets_lvis_configs(lvis, tmp_path, name):
     torch.set_num_threads(1)
-    (tmp_path / "config.py").write_text(f'_base_ = "{BASES[name]}"\n{block(PAGE, "custom_imports")}')
+    (tmp_path / "config.py").write_text(f'_base_ = "{BASES[name]}"\n{LINES}')
 
     def run(work, epochs, **more):
         cfg = Config.fromfile(tmp_path / "config.py")
@@ -105,7 +106,7 @@ def test_the_pages_lines_train_and_resume_in_mmdets_lvis_configs(lvis, tmp_path,
 def test_the_pages_commands_train_resume_and_start_ranks(lvis, tmp_path):
     """mmdet's own tool, as it lies in a checkout of mmdet, and ours."""
     (tmp_path / "tools").symlink_to(Path(mmdet.__file__).parent / ".mim" / "tools")
-    (tmp_path / "base.py").write_text(f'_base_ = "{BASES["mask"]}"\n{block(PAGE, "custom_imports")}')
+    (tmp_path / "base.py").write_text(f'_base_ = "{BASES["mask"]}"\n{LINES}')
     cfg = Config.fromfile(tmp_path / "base.py")
     shrink(cfg, lvis)
     cfg.custom_hooks[1].every = 4
@@ -127,6 +128,30 @@ def test_the_pages_commands_train_resume_and_start_ranks(lvis, tmp_path):
     run(block(PAGE, "torchrun"), epochs=3)  # goes on from there, on two ranks
     state = torch.load(tmp_path / "model.pth", weights_only=True)["state_dict"]
     assert state["roi_head.bbox_head.augmenter.adaptations"] == 3
+
+
+def test_a_saved_config_builds_where_nothing_has_registered_fasa(tmp_path):
+    """As in a work folder: of the import nothing is left but the names of classes."""
+    (tmp_path / "config.py").write_text(f'_base_ = "{BASES["cascade"]}"\n{LINES}')
+    Config.fromfile(tmp_path / "config.py").dump(tmp_path / "saved.py")
+    assert "import" not in (tmp_path / "saved.py").read_text()
+    build = """
+from mmdet.registry import HOOKS, MODELS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+register_all_modules()
+cfg = Config.fromfile("saved.py")
+cfg.model.backbone.init_cfg = None
+heads = MODELS.build(cfg.model).roi_head.bbox_head
+hooks = [HOOKS.build(one) for one in cfg.custom_hooks]
+print(*(type(one).__name__ for one in [*heads, *hooks]))
+"""
+    environment = os.environ | dict(PYTHONPATH=str(ROOT))
+    command = [sys.executable, "-c", build]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    built = done.stdout.splitlines()[-1].split()
+    assert built == ["AugmentedShared2FCBBoxHead"] * 3 + ["AdaptationHook", "ExactResumeHook"]
 
 
 def test_the_pages_loop_in_plain_pytorch():
@@ -155,8 +180,10 @@ def test_the_pages_loop_in_plain_pytorch():
 
 def test_the_example_and_the_readme_have_the_pages_lines():
     example = (ROOT / "examples" / "mask_rcnn_lvis.py").read_text().replace("  # noqa: E402", "")
-    assert block(PAGE, "custom_imports") == block("README.md", "custom_imports")
-    assert block(PAGE, "custom_imports") in example and block("README.md", "val_evaluator") in example
+    lines = block("README.md", "from fasa.detection import augmented")
+    assert sum(map(bool, lines.splitlines())) == 3
+    assert LINES.startswith(lines)
+    assert LINES in example and block("docs/judge-detections.md", "val_evaluator") in example
     cfg = Config.fromfile(ROOT / "examples" / "mask_rcnn_lvis.py")
     assert (
         cfg.model.roi_head.bbox_head.augmenter.type == "FASA" and cfg.test_evaluator.type == "FASALVISMetric"

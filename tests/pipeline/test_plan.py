@@ -125,7 +125,7 @@ def test_new_methods_kinds_and_fragments_run_nothing_again(planned):
 
 def test_a_notebook_saved_with_outputs_changes_nothing(planned):
     before = planned()
-    path = Path("notebooks/train.ipynb")
+    path = plan.numbered("train")
     notebook = json.loads(path.read_text())
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":

@@ -146,11 +146,12 @@ def test_one_run_of_a_stage_at_a_time(tmp_path):
 PLOT = """
 import sys
 import matplotlib.pyplot as plt
-from fasa.notebook import output, save_figure, start, style
-start(); style()
+from fasa.notebook import output, start
+from fasa.report import style
+start(); style.use()
 figure, axes = plt.subplots()
 axes.fill_between([0, 1], [0, job["classes"]], hatch="/")
-save_figure(figure, output("figure.svg"))
+style.save(figure, output("figure"))
 print({"a", "b", "c"}, object()); print("x" * 9, flush=True); print("progress", file=sys.stderr)
 """
 
@@ -159,9 +160,9 @@ def test_two_forced_runs_give_the_same_bytes(repository):
     repository.notebook(
         "n.ipynb", PLOT, "object()", volatile="import time; time.time()", parameters="job = None"
     )
-    repository.plan("plot", classes=40)
+    repository.plan("plot", sources=["fasa/report/__init__.py", "fasa/report/style.py"], classes=40)
     run, deps = "python -m fasa.pipeline.run", ["build/jobs/plot.json"]
-    repository.stages(plot={"cmd": run, "deps": deps, "outs": ["executed", "figure.svg"]})
+    repository.stages(plot={"cmd": run, "deps": deps, "outs": ["executed", "figure.png", "figure.svg"]})
     locks = []
     for _ in range(2):
         done = repository.call("dvc", "repro", "--force", "--no-run-cache")

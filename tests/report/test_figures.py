@@ -6,9 +6,65 @@ import pytest
 from matplotlib import pyplot as plt
 
 from fasa.data.lvis import read_annotations
-from fasa.notebook import COLOURS
-from fasa.notebook import FREQUENCY_COLOURS as COLOUR
-from fasa.report import figures
+from fasa.report import figures, style
+from fasa.report.style import COLOUR, MARKER
+from fasa.report.tide_types import tide_types
+
+
+def explained(figure):
+    """What the legends of a figure say."""
+    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+    return [text.get_text() for legend in legends for text in legend.get_texts()]
+
+
+def run(**more):
+    """A run's metrics, AP and TIDE's."""
+    names = [
+        "AP",
+        "APr",
+        "APc",
+        "APf",
+        *(f"tide_{name}" for name in [*figures.TIDE_MAIN, *figures.TIDE_SPECIAL]),
+    ]
+    return {f"{kind}_{name}": float(i) for kind in figures.KINDS for i, name in enumerate(names)} | more
+
+
+def history(**signals):
+    return [dict(iteration=t, probability=[0.1, 0.2], **signals) for t in (1, 2)]
+
+
+TWO = dict(mask_rcnn={0: run(), 1: run()}, mask_rcnn_fasa={0: run()})
+RARE_ABSENT = dict(mask_rcnn={0: run(segm_APr=float("nan"), bbox_APr=float("nan"))})
+FIGURES = dict(
+    instance_counts=lambda: figures.instance_counts(np.array([0, 5]), "rc"),
+    one_class=lambda: figures.instance_counts(np.array([5]), "r"),
+    ap_by_frequency=lambda: figures.ap_by_frequency(TWO),
+    no_rare_bars=lambda: figures.ap_by_frequency(RARE_ABSENT),
+    rows_by_frequency=lambda: figures.rows_by_frequency(TWO),
+    no_rare_rows=lambda: figures.rows_by_frequency(RARE_ABSENT),
+    gain_by_class=lambda: figures.gain_by_class({"a over b": np.array([1.0, np.nan])}, [3, 5], "rf"),
+    margin_sensitivity=lambda: figures.margin_sensitivity({0.1: {0: run()}, 0.2: {0: run(), 1: run()}}),
+    regimes=lambda: figures.regimes({"one": TWO}, dict(mask_rcnn=0.04, mask_rcnn_fasa=0.5)),
+    scale_curve=lambda: figures.scale_curve({"x1": TWO, "x2": TWO}, dict(x1=1, x2=2)),
+    partner_shares=lambda: figures.partner_shares({1: (25, 0), 8: (50, 12.5)}),
+    tide_errors=lambda: figures.tide_errors(TWO),
+    class_accuracy=lambda: figures.class_accuracy(dict(ce=[dict(counts=[3, 1], per_class=[9.0, 1.0])])),
+    adaptation=lambda: figures.adaptation([history(class_loss=[None, 1.0])], "rf"),
+    group_map=lambda: figures.group_map(np.eye(3)[:, :2], np.array([0, 0, 1]), "abc", "rcf"),
+    tide_types=tide_types,
+)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.filterwarnings("error")
+def test_each_figure_has_a_title_a_legend_and_the_same_bytes_twice(name, tmp_path):
+    with matplotlib.rc_context():
+        style.use()
+        for copy in ("a", "b"):
+            figure = FIGURES[name]()
+            assert figure.get_suptitle() and explained(figure)
+            style.save(figure, tmp_path / copy, ["svg"])
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
 @pytest.fixture(autouse=True)
@@ -72,14 +128,21 @@ def test_scenes_and_group_map_draw(tiny_glyphs):
     figure = figures.group_map(
         np.random.default_rng(0).normal(size=(3, 2)), np.array([0, 0, 1]), ["a", "b", "c"], "rcf"
     )
-    assert "2 groups of 3 classes, the largest of 2, 1 classes alone" in figure.axes[0].get_title()
-    assert [text.get_text() for text in figure.axes[0].texts] == ["a", "b", "c"]
+    assert figure.get_suptitle() == "3 classes by their mean embeddings, groups found: 2"
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1", "1", "a", "b", "c"]
+    assert explained(figure) == ["1: 2 classes", "1 class alone", "bold: rare"]
 
 
 def test_of_a_thousand_classes_the_names_in_small_groups_are_written():
     groups, names = np.array([0] * 997 + [1, 1, 2]), [f"c{k}" for k in range(1000)]
     axes = figures.group_map(np.zeros((1000, 2)), groups, names, ["f"] * 1000).axes[0]
-    assert [text.get_text() for text in axes.texts] == ["c997", "c998"]
+    assert [text.get_text() for text in axes.texts] == ["1", "2", "c997", "c998"]
+
+
+def test_groups_beyond_the_legend_are_counted():
+    groups = np.repeat(np.arange(figures.LISTED + 6), 2)
+    figure = figures.group_map(np.zeros((len(groups), 2)), groups, ["a"] * len(groups), "f" * len(groups))
+    assert explained(figure)[-2:] == ["and 6 smaller ones", "bold: rare"]
 
 
 def test_rows_by_frequency_show_each_seed_and_what_compares():
@@ -121,6 +184,7 @@ NOTHING = [
     figures.tide_errors,
     figures.margin_sensitivity,
     figures.partner_shares,
+    figures.class_accuracy,
     lambda nothing: figures.gain_by_class(nothing, [], []),
 ]
 
@@ -139,10 +203,13 @@ def test_gains_by_class_are_dots_by_group_and_outliers_arrows():
     top = axes.get_ylim()[1]
     assert list(up.get_xdata()) == [9] and 3 < up.get_ydata()[0] <= top < 90 and not len(down.get_xdata())
     assert mean.get_ydata()[0] == pytest.approx(94 / 3)  # of all, outliers too
-    colours = {line.get_label(): line.get_color() for line in axes.lines if line.get_marker() == "o"}
-    assert colours == {name: COLOUR[group] for group, name in figures.FREQUENCY.items()}
-    assert axes.get_title() == "row over base"
+    colours = {line.get_marker(): line.get_color() for line in axes.lines}
+    assert {key: colours[MARKER[key]] for key in MARKER} == {key: COLOUR[key] for key in MARKER}
+    assert axes.get_title() == "row\nover base"
+    assert [text.get_text() for text in axes.texts] == ["1 beyond the frame, up to +90.0"]
+    assert explained(figure)[-1] == "a class beyond the frame"
 
 
-def test_no_row_has_a_colour_of_a_frequency_group():
-    assert not set(COLOUR.values()) & set(COLOURS)
+def test_without_an_outlier_no_mark_of_one_is_explained():
+    figure = figures.gain_by_class({"a over b": np.array([1.0, -1.0])}, [3, 5], "rr")
+    assert explained(figure) == ["a rare class", "mean of its group"] and not figure.axes[0].texts

@@ -13,8 +13,12 @@ from PIL import Image
 from fasa.report import plots_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="3000" height="400"></svg>'
 MEASURE = """<script>
-const measure = () => { document.title = `over ${document.documentElement.scrollWidth - innerWidth}` }
+const seen = () => [...document.images].filter(one => one.offsetParent).map(one => one.src.split("/").pop())
+const measure = () => {
+  document.title = `over ${document.documentElement.scrollWidth - innerWidth} seen ${seen()}`
+}
 addEventListener("load", () => setTimeout(measure, 500))
 </script>"""
 
@@ -27,11 +31,12 @@ def page(tmp_path_factory):
     (folder / "losses.tsv").write_text("iteration\tloss\n50\t3.5\n100\t2.5\n")
     (folder / "numbers.json").write_text('{"AP": 1.5}')
     Image.new("RGB", (3000, 400), "white").save(folder / "wide.png")
+    (folder / "wide.svg").write_text(SVG)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for command in (
         ["dvc", "init", "-q", "--no-scm"],
         ["dvc", "config", "plots.html_template", "../frame.html"],  # as set-up does
-        ["dvc", "plots", "show", "-x", "iteration", "losses.tsv", "numbers.json", "wide.png"],
+        ["dvc", "plots", "show", "-x", "iteration", "losses.tsv", "numbers.json", "wide.png", "wide.svg"],
     ):
         environment = os.environ | dict(PATH=path, DVC_SITE_CACHE_DIR=str(folder / "site"))
         subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
@@ -43,7 +48,8 @@ def test_nothing_is_loaded_from_elsewhere(page):
     head, _, body = text.rpartition("<body>")  # Vega's source has one too
     assert "<script>" in head and "vegaEmbed=" in head and "{vega}" not in head
     assert not re.search(r"<script[^>]+src=|<link", head)
-    assert re.findall(r'<img src="([^"]+)"', body) == ["static/workspace_wide.png"]
+    shown = re.findall(r'<img src="([^"]+)"', body)
+    assert shown == ["static/workspace_wide.png", "static/workspace_wide.svg"]
     assert "vegaEmbed('#losses_tsv'" in body
 
 
@@ -59,4 +65,6 @@ def test_in_a_browser_curves_are_drawn_and_nothing_is_cut(page, width, tmp_path)
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert 'id = "numbers_json"' in text and 'id="numbers_json"' not in done.stdout
     assert re.search(r'<(svg|canvas)[^>]* class="marks"', done.stdout.rpartition("<body>")[2])
-    assert int(re.search(r"<title>over (-?\d+)", done.stdout)[1]) <= 0
+    over, seen = re.search(r"<title>over (-?\d+) seen (.*)</title>", done.stdout).groups()
+    assert int(over) <= 0
+    assert seen == "workspace_wide.png"  # a figure once, though it is saved twice

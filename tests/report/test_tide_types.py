@@ -6,7 +6,7 @@ import pytest
 
 from fasa.evaluation import by_class
 from fasa.evaluation.tide import KINDS
-from fasa.notebook import save_figure, style
+from fasa.report import style
 from fasa.report.tide_types import HEIGHT, SCENES, WIDTH, A, B, tide_types
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -32,7 +32,7 @@ def test_each_scene_has_the_one_error_of_its_name(name):
 
 
 def test_the_page_shows_what_is_drawn(tmp_path):
-    """`save_figure(tide_types(), "docs/tide.svg")`, by the pinned matplotlib."""
-    style()
-    drawn = save_figure(tide_types(), tmp_path / "tide.svg")
-    assert drawn.read_bytes() == (DOCS / "tide.svg").read_bytes()
+    """`style.save(tide_types(), "docs/tide", ["svg"])`, by the pinned matplotlib."""
+    style.use()
+    style.save(tide_types(), tmp_path / "tide", ["svg"])
+    assert (tmp_path / "tide.svg").read_bytes() == (DOCS / "tide.svg").read_bytes()

@@ -247,8 +247,11 @@ def one_of_each(data: LongTailed, most: int = 40) -> Figure:
     return figure
 
 
-def evaluated(profile: str) -> dict[str, Path]:
-    """The detections of each run of a profile that has been evaluated here, by ROW-SEED.
+def evaluated(profile: str, first: str) -> list[tuple[str, Path]]:
+    """The runs of a profile that have been evaluated here, ROW-SEED and the file of detections of each.
+
+    Args:
+        first: the run to begin with, if it is among them.
 
     Raises:
         UserError: there are none.
@@ -256,4 +259,4 @@ def evaluated(profile: str) -> dict[str, Path]:
     paths = sorted(Path("runs", profile, "evaluate").glob("*/detections.npz"))
     if not paths:
         raise UserError(f"no row has been evaluated here yet. In a terminal: fasa run 'evaluate@{profile}-*'")
-    return {path.parent.name: path for path in paths}
+    return sorted([(path.parent.name, path) for path in paths], key=lambda one: one[0] != first)

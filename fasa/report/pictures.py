@@ -25,6 +25,7 @@ from fasa.report.explore import Classes
 
 SIDE = 480  # pixels that an image is enlarged to at least, or outlines would cover it
 FONT = 8  # points of a label, as it is shown
+OFFERED = 1000  # images
 SHOWN = 0.3  # the score from which on mmdet draws a detection
 
 
@@ -79,11 +80,11 @@ class Pictures:
         return Found(read_detections(path, self.boxes), masks)
 
     def options(self) -> list[tuple[str, int]]:
-        """Each image with a label to choose it by, those with most rare objects first."""
+        """Images, each with a label to choose it by, those with most rare objects first; some at most."""
         gt, n = self.truth, len(self.truth.image_ids)
         objects = np.bincount(gt.image, minlength=n).tolist()
         rare = np.bincount(gt.image[gt.frequency[gt.label] == "r"], minlength=n)
-        order = np.argsort(-rare, kind="stable").tolist()
+        order = np.argsort(-rare, kind="stable")[:OFFERED].tolist()
         return [
             (f"{gt.image_ids[i]}: {objects[i]} objects, {rare[i]} rare", int(gt.image_ids[i])) for i in order
         ]
@@ -138,12 +139,12 @@ class Pictures:
         image = self.images[image_id]
         return [dict(size=[image["height"], image["width"]], counts=one) for one in counts]
 
-    def scene(self, image_id: int, found: Found, run: str) -> Figure:
-        """An image, the truth left, what a run has found right."""
+    def scene(self, image_id: int, path: Path) -> Figure:
+        """An image, the truth left, and right what a run has found, read from its ``detections.npz``."""
         figure, axes = plt.subplots(figsize=(10, 5.4))
-        axes.imshow(self.beside(image_id, found))
+        axes.imshow(self.beside(image_id, self.read(path)))
         axes.axis("off")
-        axes.set_title(f"the truth, and what {run} found")
+        axes.set_title(f"the truth, and what {path.parent.name} found")
         return figure
 
     def errors(self, found: Found, k: int) -> Figure:

@@ -1,5 +1,7 @@
 """What notebooks show of one class and one image, on the tiny data set."""
 
+from pathlib import Path
+
 import matplotlib
 
 matplotlib.use("agg")
@@ -124,8 +126,11 @@ def test_an_error_is_shown_and_said(classes):
 def test_runs_that_have_been_evaluated_are_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="no row has been evaluated here yet.*'evaluate@tiny-"):
-        explore.evaluated("tiny")
-    path = tmp_path / "runs" / "tiny" / "evaluate" / "a-0" / "detections.npz"
-    path.parent.mkdir(parents=True)
-    path.write_text("")
-    assert explore.evaluated("tiny") == {"a-0": path.relative_to(tmp_path)}
+        explore.evaluated("tiny", "a-0")
+    folder = Path("runs/tiny/evaluate")
+    for name in ("a-0", "b-0", "c-0"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "detections.npz").touch()
+    (folder / "d-0").mkdir()
+    names = ["b-0", "a-0", "c-0"]
+    assert explore.evaluated("tiny", "b-0") == [(name, folder / name / "detections.npz") for name in names]

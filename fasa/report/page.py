@@ -51,7 +51,7 @@ table {{ border-collapse: collapse; font-size: .88em; font-variant-numeric: tabu
 td, th {{ padding: .3em .6em; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line) }}
 td {{ white-space: nowrap }}
 td.text {{ white-space: normal; min-width: 15rem }}
-th {{ background: var(--soft); min-width: 4.5em }}
+th {{ background: var(--soft); min-width: 5.5em }}
 .contents {{ columns: 18rem }}
 img {{ display: block; width: 100%; min-width: 34rem; max-width: 62rem }}
 img {{ background: #fff; border-radius: 4px }}

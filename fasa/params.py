@@ -196,11 +196,13 @@ class Study(Section):
     """What ``dvc repro tuning/STUDY/dvc.yaml`` tries; its rule is in `fasa.report.tuning`.
 
     Args:
+        profile: whose settings it is to choose; not planned where that is none of `Params.profiles`.
         rows: that the rule looks at.
         seeds: of `Run.seeds`.
-        candidates: by name, what each changes in the section of a profile; an optimizer is changed whole.
+        candidates: by name, what each changes in the profile's section; an optimizer is changed whole.
     """
 
+    profile: Name
     rows: Annotated[list[Name], Meta(min_length=1)]
     seeds: Annotated[list[Seed], Meta(min_length=1)]
     candidates: Annotated[dict[Name, dict[str, Any]], Meta(min_length=1)]
@@ -241,6 +243,10 @@ class Params(Section):
             ("classify.sets", self.classify.sets, sets),
             ("classify.rows", self.classify.rows, self.classification.rows),
             ("classify.seeds", self.classify.seeds, None),
+            *(
+                (f"tuning.{name}.profile", [study.profile], self.sections)
+                for name, study in self.tuning.items()
+            ),
             *((f"tuning.{name}.rows", study.rows, self.rows) for name, study in self.tuning.items()),
             *((f"tuning.{name}.seeds", study.seeds, None) for name, study in self.tuning.items()),
         ):

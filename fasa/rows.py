@@ -105,8 +105,8 @@ def pretrained(scale: Profile, profile: str) -> str | None:
     return f"runs/{profile}/pretrain.pth" if scale.pretrain else None
 
 
-def candidate(params: Params, profile: str, study: str, name: str, seed: int) -> Candidate:
-    """What one candidate of a study trains at a profile's scale.
+def candidate(params: Params, study: str, name: str, seed: int) -> Candidate:
+    """What one candidate of a study trains at the study's scale.
 
     All candidates of a study train a warm-up of their own where any of them changes what a warm-up depends
     on: so they compare, and stay what they are when the profile takes up what was chosen.
@@ -114,7 +114,8 @@ def candidate(params: Params, profile: str, study: str, name: str, seed: int) ->
     Raises:
         UserError: an override that the profile's section cannot take.
     """
-    those, where = params.tuning[study].candidates, f"tuning.{study}.candidates.{name}"
+    profile, those = params.tuning[study].profile, params.tuning[study].candidates
+    where = f"tuning.{study}.candidates.{name}"
     section = msgspec.to_builtins(params.sections[profile])
     if "optimizer" in those[name]:
         del section["optimizer"]

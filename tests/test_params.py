@@ -77,7 +77,7 @@ SGD = dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=1e-4)
 FASA = "embedded.traits.fasa.augmenter"
 ADAMW = "tuning.regime.candidates.adamw"
 SCALE = "tuning.prob_scale.candidates.x4.traits.fasa.augmenter"
-STUDY = dict(rows=["mask_rcnn"], seeds=[0], candidates=dict(nothing={}))
+STUDY = dict(profile="embedded", rows=["mask_rcnn"], seeds=[0], candidates=dict(nothing={}))
 GLYPHS = "classification.sets.glyphs"
 MISTAKES = [
     # unknown, missing, of another type
@@ -184,6 +184,7 @@ MISTAKES = [
     ("classify.sets", ["mnist"], "classify.sets: there is no 'mnist'; known: cifar100"),
     ("classify.rows", ["ce9"], "classify.rows: there is no 'ce9'"),
     ("repro", ["mask_rcnn9"], "repro: there is no 'mask_rcnn9'"),
+    ("tuning.regime.profile", "nothing", "tuning.regime.profile: there is no 'nothing'"),
     ("tuning.regime.rows", ["nothing"], "tuning.regime.rows: there is no 'nothing'"),
     ("tuning.regime.seeds", [0, 0], "tuning.regime.seeds names 0 twice"),
     ("tuning.regime.candidates", {}, "tuning.regime.candidates: Expected `object` of length >= 1"),

@@ -27,6 +27,7 @@ CHOSEN = dict(
     classify=dict(sets=["tiny_glyphs", "tiny_digits"], rows=["ce", "ce_fasa"], seeds=[0]),
     tuning=dict(
         regime=dict(
+            profile="tiny",
             rows=["mask_rcnn", "mask_rcnn_rfs"],
             seeds=[0],
             candidates=dict(
@@ -35,6 +36,7 @@ CHOSEN = dict(
             ),
         ),
         prob_scale=dict(
+            profile="tiny",
             rows=["mask_rcnn_fasa", "mask_rcnn_rfs_fasa"],
             seeds=[0],
             candidates={

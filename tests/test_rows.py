@@ -18,12 +18,15 @@ def params(monkeypatch):
 
 def study(params, **candidates):
     """These params with one study, of these candidates."""
-    return replace(params, tuning=dict(one=Study(rows=["mask_rcnn_fasa"], seeds=[1], candidates=candidates)))
+    return replace(
+        params,
+        tuning=dict(one=Study(profile="embedded", rows=["mask_rcnn_fasa"], seeds=[1], candidates=candidates)),
+    )
 
 
 def test_a_candidate_that_no_warmup_depends_on_shares_the_profiles(params):
     changes = dict(traits=dict(fasa=dict(augmenter=dict(prob_scale=5))))
-    one = candidate(study(params, five=changes), "embedded", "one", "five", 1)
+    one = candidate(study(params, five=changes), "one", "five", 1)
     plain = compose(params, "embedded", "mask_rcnn_fasa", 1)
     assert one.rows == [replace(plain, augmenter=plain.augmenter | dict(prob_scale=5))]
     assert one.warmup is None and one.data is None
@@ -31,23 +34,23 @@ def test_a_candidate_that_no_warmup_depends_on_shares_the_profiles(params):
 
 def test_where_one_candidate_changes_the_warmup_all_have_their_own(params):
     tried = study(params, sgd=dict(optimizer=SGD), as_it_is={})
-    one = candidate(tried, "embedded", "one", "sgd", 1)
+    one = candidate(tried, "one", "sgd", 1)
     assert one.warmup.optimizer == one.rows[0].optimizer != params.sections["embedded"].optimizer
     assert one.warmup.optimizer.lr == 0.02 and one.warmup.optimizer.classifier is None
-    assert candidate(tried, "embedded", "one", "as_it_is", 1).warmup == shared_warmup(params, "embedded", 1)
+    assert candidate(tried, "one", "as_it_is", 1).warmup == shared_warmup(params, "embedded", 1)
 
 
 def test_a_candidate_stays_what_it_is_when_the_profile_takes_another(params):
     tried = study(params, sgd=dict(optimizer=SGD), apart=dict(optimizer=SGD | dict(classifier=SGD)))
-    before = candidate(tried, "embedded", "one", "sgd", 1)
-    chosen = candidate(tried, "embedded", "one", "apart", 1).warmup.optimizer
+    before = candidate(tried, "one", "sgd", 1)
+    chosen = candidate(tried, "one", "apart", 1).warmup.optimizer
     taken = replace(params.sections["embedded"], optimizer=chosen)
     tried = replace(tried, sections=params.sections | dict(embedded=taken))
-    assert candidate(tried, "embedded", "one", "sgd", 1) == before
+    assert candidate(tried, "one", "sgd", 1) == before
 
 
 def test_a_candidate_that_changes_the_data_has_all_of_their_settings(params):
-    one = candidate(study(params, more=dict(data=dict(classes=70))), "embedded", "one", "more", 1)
+    one = candidate(study(params, more=dict(data=dict(classes=70))), "one", "more", 1)
     assert one.data["module"] == "fasa.data.glyphs" and one.data["settings"]["classes"] == 70
     assert one.data["settings"]["images"]["train"] == 1500 and one.warmup is not None
     assert (
@@ -60,7 +63,7 @@ def test_a_candidate_may_start_from_random_weights_or_a_backbone_of_its_own(para
         params, none=dict(pretrain=None), short=dict(pretrain=dict(iterations=9)), sgd=dict(optimizer=SGD)
     )
     for name, path, iterations in (("none", None, None), ("short", True, 9), ("sgd", True, None)):
-        one = candidate(tried, "embedded", "one", name, 1)
+        one = candidate(tried, "one", name, 1)
         assert one.warmup.pretrained == one.rows[0].pretrained == (path and "runs/embedded/pretrain.pth")
         assert (one.pretrain and one.pretrain.iterations) == iterations
 

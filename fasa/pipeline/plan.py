@@ -108,8 +108,9 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
             resamples = scale.table.resamples
             yield of_job(f"evaluate@{profile}-{one.name}", "evaluate", one, resamples=resamples)
         yield of_job(f"cost@{profile}-{name}", "cost", job, cost=msgspec.to_builtins(scale.cost))
-    for study in params.tuning:
-        yield from of_study(params, profile, study)
+    for name, study in params.tuning.items():
+        if study.profile == profile:
+            yield from of_study(params, name)
 
     classifiers = dict(sets=params.classify.sets, rows=params.classify.rows, seeds=params.classify.seeds)
     settings = dict(profile=profile, rows=chosen.rows, seeds=chosen.seeds, classifiers=classifiers)
@@ -117,16 +118,17 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
     yield Stage(f"report@{profile}", "report", settings, tuple(fasa.methods().values()))
 
 
-def of_study(params: Params, profile: str, study: str) -> Iterator[Stage]:
+def of_study(params: Params, study: str) -> Iterator[Stage]:
     """The stages of a tuning study, and the one that says what its rule chooses."""
     notebook, those = f"choice_{study}", params.tuning[study]
+    profile = those.profile
     if not numbered(notebook):
         raise UserError(
             f"params.yaml: tuning.{study}: there is no notebooks/*_{notebook}.ipynb with its rule"
         )
     for name in those.candidates:
         for seed in those.seeds:
-            one = candidate(params, profile, study, name, seed)
+            one = candidate(params, study, name, seed)
             modules, files = {*filter(None, [one.data and one.data["module"]])}, set()
             for job in filter(None, [*one.rows, one.warmup]):
                 stage = of_job("", "candidate", job)

@@ -179,9 +179,10 @@ def test_the_pages_loop_in_plain_pytorch():
 
 
 def test_the_example_and_the_readme_have_the_pages_lines():
-    example = (ROOT / "examples" / "mask_rcnn_lvis.py").read_text().replace("  # noqa: E402\n", "")
+    example = (ROOT / "examples" / "mask_rcnn_lvis.py").read_text().replace("  # noqa: E402", "")
     lines = block("README.md", "from fasa.detection import augmented")
-    assert len(lines.splitlines()) == 3 and LINES.startswith(lines)
+    assert sum(map(bool, lines.splitlines())) == 3
+    assert LINES.startswith(lines)
     assert LINES in example and block("docs/judge-detections.md", "val_evaluator") in example
     cfg = Config.fromfile(ROOT / "examples" / "mask_rcnn_lvis.py")
     assert (

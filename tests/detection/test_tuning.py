@@ -16,8 +16,10 @@ def test_a_candidate_with_data_and_optimizer_of_its_own_is_trained_judged_and_ta
     rows = ["mask_rcnn", "mask_rcnn_fasa"]
     changes = dict(data=dict(classes=4), optimizer=sgd)
     params = read_params("params.yaml")
-    params = replace(params, tuning=dict(one=Study(rows=rows, seeds=[0], candidates=dict(few=changes))))
-    one, work = candidate(params, "tiny", "one", "few", 0), tmp_path / "work"
+    params = replace(
+        params, tuning=dict(one=Study(profile="tiny", rows=rows, seeds=[0], candidates=dict(few=changes)))
+    )
+    one, work = candidate(params, "one", "few", 0), tmp_path / "work"
     tried = tuning.try_out(one, tmp_path / "none.pth", "tune", work)
     assert list(tried) == rows
     for metrics in tried.values():

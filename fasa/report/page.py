@@ -54,7 +54,7 @@ td.text {{ white-space: normal; min-width: 15rem }}
 th {{ background: var(--soft); white-space: nowrap }}
 .contents {{ columns: 18rem }}
 @media (max-width: 36rem) {{
-  .wide:has(img)::before {{ content: "scroll sideways \2192"; font-size: .75em; position: sticky; left: 0 }}
+  .wide:has(img)::before {{ content: "scroll sideways →"; font-size: .75em; position: sticky; left: 0 }}
 }}
 img {{ display: block; width: 100%; min-width: 34rem; max-width: 62rem }}
 img {{ background: #fff; border-radius: 4px }}

@@ -20,9 +20,9 @@ ROWS = $(shell $(VENV)/bin/python -c "from fasa.params import read_params as r; 
 evaluated = $(foreach row,$(1),'train@*-$(row)-*' 'evaluate@*-$(row)-*')
 
 repro: $(VENV)/.ready
-	$(RUN) --only plan 'data@*' 'pretrain@*' 'warmup@*' 'cluster@*' $(call evaluated,$(wordlist 1,2,$(ROWS))) 'report@*-main'
+	$(RUN) --only plan 'data@*' 'pretrain@*' 'warmup@*' 'cluster@*' $(call evaluated,$(wordlist 1,2,$(ROWS))) 'report@*'
 	$(SHOW)
-	$(RUN) --only $(call evaluated,$(ROWS)) 'report@*-main' 'report@*-table[126]' 'summary@*'
+	$(RUN) --only $(call evaluated,$(ROWS)) 'report@*'
 	$(SHOW)
 
 everything: $(VENV)/.ready

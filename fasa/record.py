@@ -1,13 +1,13 @@
 """What is kept of an evaluated run, small enough to commit: all that tables, figures and claims are made of.
 
-Shapes: K classes, R resamples of the images, G rare objects, T adaptation passes.
+Shapes: K classes, R resamples of the images, G rare objects, S of them with a picture, T adaptation passes.
 """
 
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,24 @@ UNMEASURED = np.iinfo(np.uint16).max
 PASS = "pass "  # before the name of a column of the adaptation passes
 
 
+class Rare(NamedTuple):
+    """What was found of each rare object, in the order of the annotations (appendix H, Figure 2).
+
+    Of some of them, spread evenly, there is what a picture needs.
+    """
+
+    score: np.ndarray  # (G,) the best, see `fasa.evaluation.best_scores`; NaN where nothing was found
+    iou: np.ndarray  # (G,) of that detection with the object; NaN likewise
+    pictured: np.ndarray  # (S,) which
+    box: np.ndarray  # (S, 4) of the detection, x, y, w, h in pixels; NaN where there is none
+    mask: list[bytes]  # S "counts" of pycocotools; empty where there is none
+
+    @classmethod
+    def none(cls) -> "Rare":
+        """Of no object."""
+        return cls(np.zeros(0), np.zeros(0), np.zeros(0, int), np.zeros((0, 4)), [])
+
+
 @dataclass(frozen=True, eq=False)
 class Record:
     """A run, judged.
@@ -28,16 +46,18 @@ class Record:
         images: equal in runs whose replicates are of the same draws of the same images.
         replicates: of some metrics the values on each resample, (R,), NaN where there is none.
         class_ap: "segm" and "bbox": AP_Old of each class in percent, (K,), NaN for one without objects.
-        best_scores: of each rare object, see `fasa.evaluation.found`, (G,), NaN where nothing was found.
+        rare: what was found of rare objects.
         passes: a record of each adaptation pass, see `fasa.detection.adaptation`.
+        machine: on what it was judged.
     """
 
     metrics: dict[str, float]
     images: int
     replicates: dict[str, np.ndarray]
     class_ap: dict[str, np.ndarray]
-    best_scores: np.ndarray
+    rare: Rare = field(default_factory=Rare.none)
     passes: list[dict[str, Any]] = field(default_factory=list)
+    machine: str = ""
 
     def save(self, path: str | Path) -> None:
         """Write an npz without pickles; equal records, equal bytes. Values are rounded, metrics are not."""
@@ -49,7 +69,8 @@ class Record:
             step=np.array(STEP),
             replicate_names=np.array(list(self.replicates), dtype=np.str_),
             replicates=np.where(np.isnan(kept), UNMEASURED, np.nan_to_num(kept / STEP).round()),
-            best_scores=np.asarray(self.best_scores, dtype=np.float16),
+            machine=np.array(self.machine),
+            **{f"rare {name}": column for name, column in self._columns().items()},
             **{f"class_ap {kind}": np.asarray(ap, np.float32) for kind, ap in self.class_ap.items()},
         )
         arrays["replicates"] = arrays["replicates"].astype(np.uint16)
@@ -59,6 +80,17 @@ class Record:
             arrays[PASS + name] = column.astype(np.int32 if whole else np.float32)
         with replacing(path) as file:
             np.savez_compressed(file, **arrays)
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        score, iou, pictured, box, mask = self.rare
+        return dict(
+            score=np.asarray(score, np.float16),
+            iou=np.asarray(iou, np.float16),
+            pictured=np.asarray(pictured, np.int32),
+            box=np.asarray(box, np.float32),
+            length=np.array([len(one) for one in mask], np.int32),
+            mask=np.frombuffer(b"".join(mask), np.uint8),
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> "Record":
@@ -83,6 +115,7 @@ class Record:
             if name.startswith(PASS)
         }
         rows = zip(*passes.values(), strict=True)
+        ends = np.cumsum(arrays["rare length"])[:-1]
         return cls(
             metrics=dict(zip(arrays["metric_names"].tolist(), arrays["metrics"].tolist(), strict=True)),
             images=int(arrays["images"]),
@@ -90,6 +123,14 @@ class Record:
             class_ap={
                 name.partition(" ")[2]: ap for name, ap in arrays.items() if name.startswith("class_ap ")
             },
-            best_scores=arrays["best_scores"].astype(np.float64),
+            rare=Rare(
+                *(arrays[f"rare {name}"].astype(np.float64) for name in ("score", "iou")),
+                arrays["rare pictured"],
+                arrays["rare box"],
+                [part.tobytes() for part in np.split(arrays["rare mask"], ends)][
+                    : len(arrays["rare length"])
+                ],
+            ),
+            machine=str(arrays["machine"]),
             passes=[dict(zip(passes, row, strict=True)) for row in rows],
         )

@@ -1,6 +1,6 @@
 """Kill a pipeline again and again: it must come to the same results, to the bit, and leave no process behind.
 
-    python tests/kills.py --kills 20 --without 'cost@*' 'table5@*' 'remarks@*' -- python -m fasa run
+    python tests/kills.py --kills 20 --without 'cost@*' 'report@*' -- python -m fasa run
     python tests/kills.py --prepare "sed -i 's/- embedded/- tiny/' params.yaml" -- python -m fasa run
 
 Two copies of this checkout, work in progress included, run the command: one undisturbed, the other until the

@@ -9,6 +9,8 @@ import pytest
 from clones import ROOT, called, change, cloned, dvc, fasa, yaml
 from ruamel.yaml import YAML
 
+from fasa.report.page import section
+
 ROWS = [
     "mask_rcnn",
     "mask_rcnn_fasa",
@@ -68,11 +70,7 @@ def first(clone):
 def lock(folder):
     """What dvc.lock says of all stages but those that hold timings."""
     stages = YAML(typ="safe").load((folder / "dvc.lock").read_text())["stages"]
-    return {
-        name: stage
-        for name, stage in stages.items()
-        if not name.startswith(("cost", "table5", "remarks", "claims"))
-    }
+    return {name: stage for name, stage in stages.items() if not name.startswith(("cost", "report"))}
 
 
 def test_results_hold_every_row_and_metric(clone, first):
@@ -98,58 +96,80 @@ def test_results_hold_every_row_and_metric(clone, first):
     for row in ROWS:
         values = json.loads((results / "runs" / f"{row}-0.json").read_text())
         assert values["AP_r"] == round(metrics[row]["segm_APr"]["mean"], 1)
-    for table, text in (
-        ("main", "mask_rcnn_fasa"),
-        ("table1", "TIDE"),
-        ("table2", "`mask_rcnn_rfs_fasa`"),
-        ("table5", "(0.792 ± 0.05)"),
-        ("table6", "`cascade_rcnn_rfs_fasa`"),
-        ("augmentations", "`mask_rcnn_smote`"),
-        ("remarks", "CAM mixing"),
-        ("table8", "not run (22.9)"),
+    report = (results / "report.md").read_text()
+    titles = re.findall("^## (.+)$", report, re.MULTILINE)
+    parts = {title.partition(":")[0]: section(report, title) for title in titles}
+    for title, text in (
+        ("In short", "`mask_rcnn_fasa`"),
+        ("Claims", "(one seed)"),
+        ("Table 1", "loses most AP50 by"),
+        ("Table 2", "`mask_rcnn_rfs_fasa`"),
+        ("Table 3", "### On tiny_glyphs"),
+        ("Table 3", "not run (43.9)"),
+        ("Table 4", "### On tiny_digits"),
+        ("Table 5", "(0.792 ± 0.05)"),
+        ("Table 6", "`cascade_rcnn_rfs_fasa`"),
+        ("Table 7", "0.1"),
+        ("Table 8", "not run (22.9)"),
+        ("Figure 1", "look-alikes"),
+        ("Figure 2", "rare objects, 1 seed"),
+        ("Other augmentations", "`mask_rcnn_smote`"),
+        ("Remarks of appendix F", "CAM mixing"),
+        ("How this page was made", "7 of 7 runs: "),
     ):
-        assert text in (results / table / "table.md").read_text(), table
-    for kind, row in (("glyphs", "ce"), ("digits", "ce_fasa")):
-        text = (clone / f"results/tiny_{kind}/classification/table.md").read_text()
-        assert f"# tiny_{kind}" in text and f"`{row}`" in text and "43.7" in text
+        assert text in parts[title], title
+    images = re.findall(r"^!\[(.+)\]\((.+)\)$", report, re.MULTILINE)
+    drawn = {path.name for path in (results / "report").glob("*.png")}
+    assert {f"report/{name}" for name in drawn} == {place for _, place in images} and len(drawn) > 12
+    page = (results / "report.html").read_text()
+    assert page.count('<img src="data:image/svg+xml;base64,') == len(images) and 'src="report' not in page
     cost = {row: json.loads((results / f"cost/{row}.json").read_text())[row] for row in metrics}
     assert min(one["seconds"] for one in cost.values()) > 0
     assert cost["mask_rcnn_fasa"]["state"] > 0 == cost["mask_rcnn"]["state"]
     for name in (
-        "remarks/margin",
-        "remarks/partners",
-        "combinations/by_frequency",
         "figures/counts",
         "figures/groups-0",
-        "main/ap_by_frequency",
-        "main/adaptation",
-        "main/gain_by_class",
-        "table2/gain_by_class",
-        "table1/tide",
+        "report/adaptation",
+        "report/ap_by_frequency",
+        "report/classes_tiny_digits",
+        "report/combinations",
+        "report/gain_by_class",
+        "report/groups",
+        "report/margin",
+        "report/method",
+        "report/partners",
+        "report/rare",
+        "report/tide",
     ):
         assert all((results / f"{name}.{kind}").stat().st_size > 5000 for kind in ("png", "svg"))
 
 
 def test_the_claims_are_judged_from_what_is_committed(clone, first):
-    told = json.loads((clone / "results/tiny/claims/claims.json").read_text())
+    told = json.loads((clone / "results/tiny/claims.json").read_text())
     verdicts = {(one["id"], one["metric"]): one["verdict"] for one in told}
     assert verdicts["G.1", "segm_AP"] == "not run" != verdicts["G.2", "segm_AP"]
-    text = (clone / "results/tiny/claims/claims.md").read_text()
-    assert f"of {len(told)}." in text and "(one seed)" in text
+    text = (clone / "results/tiny/report.md").read_text()
+    assert f"of {len(told)} checks." in text and "(one seed)" in text
 
 
-def test_reports_need_no_cache(clone, first, tmp_path):
-    """Where data, checkpoints and executed notebooks are not, the tables are the same to the byte."""
+def test_the_report_needs_no_cache(clone, first, tmp_path):
+    """Where data, checkpoints and executed notebooks are not, text and tables are the same to the byte."""
     bare = tmp_path / "bare"
     for name in ("build", "fasa", "notebooks", "results"):
         shutil.copytree(clone / name, bare / name)
     shutil.copy(clone / "dvc.yaml", bare)
-    tables = dict(main="report@tiny-main", table2="report@tiny-table2", remarks="remarks@tiny")
-    for folder, name in (tables | dict(claims="claims@tiny")).items():
-        done = called(bare, sys.executable, "-m", "fasa.pipeline.run", name)
+    for module in ("fasa.pipeline.run", "fasa.report.page"):
+        done = called(bare, sys.executable, "-m", module, "report@tiny")
         assert done.returncode == 0, done.stderr[-3000:]
-        (table,) = (clone / "results" / "tiny" / folder).glob("*.md")
-        assert (bare / "scratch/results/tiny" / folder / table.name).read_bytes() == table.read_bytes()
+    for name in ("claims.json", "metrics.json", "report.md"):
+        again = bare / "scratch" / "results" / "tiny" / name
+        assert again.read_bytes() == (clone / "results" / "tiny" / name).read_bytes()
+
+
+def test_the_first_table_is_shown_on_a_terminal(clone, first):
+    shown = fasa(clone, "report").stdout
+    assert shown.startswith("Mask R-CNN without and with FASA.") and "![" not in shown
+    assert shown.endswith("results/tiny/report.html, or report.md beside it.\n")
 
 
 def test_other_profiles_are_left_alone(clone, first):
@@ -189,7 +209,7 @@ def test_editing_a_row_affects_that_row_alone(clone, first):
         "train@tiny-mask_rcnn_smote-0",
         "evaluate@tiny-mask_rcnn_smote-0",
         "cost@tiny-mask_rcnn_smote",
-        "remarks@tiny",
+        "report@tiny",
     }
     assert why.stdout == "settings.run.augmenter.k: None -> 3\n", why.stderr
 
@@ -221,7 +241,18 @@ def test_what_reaches_no_shell(clone, first, tmp_path):
 
 
 def test_forced_run_gives_the_same_bytes(clone, first):
-    stages = ["evaluate@tiny-mask_rcnn_fasa-0", "cluster@tiny-0", "classification@tiny_digits"]
+    stages = ["evaluate@tiny-mask_rcnn_fasa-0", "cluster@tiny-0"]
     done = dvc(clone, "repro", "--force", "--no-run-cache", *stages)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert lock(clone) == first
+
+
+def test_a_report_of_the_same_is_the_same_bytes(clone, first):
+    def written():
+        paths = [*(clone / "results/tiny/report").iterdir(), *(clone / "results/tiny").glob("report.*")]
+        return {path.name: path.read_bytes() for path in paths if path.is_file()}
+
+    before = written()
+    done = dvc(clone, "repro", "--force", "--no-run-cache", "--single-item", "report@tiny")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert written() == before and {"report.md", "report.html", "rare.svg"} <= before.keys()

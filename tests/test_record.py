@@ -2,12 +2,20 @@ import numpy as np
 import pytest
 
 from fasa.errors import UserError
-from fasa.record import STEP, Record
+from fasa.record import STEP, Rare, Record
 
 PASSES = [
     dict(iteration=60, stage=0, probability=[0.5, 0.25], group=[0, 1], class_loss=[1.5, None]),
     dict(iteration=120, stage=0, probability=[0.55, 0.25], group=[0, 0], class_loss=[1.25, 3.0], skipped=2),
 ]
+
+RARE = Rare(
+    np.array([0.123, np.nan, 1.0]),
+    np.array([0.5, np.nan, 0.75]),
+    np.array([0, 1]),
+    np.array([[1.0, 2, 3, 4.5], [np.nan] * 4]),
+    [b"PoS1", b""],
+)
 
 
 def record():
@@ -15,7 +23,7 @@ def record():
     replicates = dict(segm_AP=100 * rng.random(50), bbox_APr=np.array([np.nan, 100.0, *range(48)]))
     metrics = dict(segm_AP=100 / 3, bbox_APr=1e-7)
     ap = dict(segm=np.array([1 / 3, np.nan]), bbox=np.array([50.0, 0.0]))
-    return Record(metrics, 2**31 + 5, replicates, ap, np.array([0.123, np.nan, 1.0]), PASSES)
+    return Record(metrics, 2**31 + 5, replicates, ap, RARE, PASSES, "A processor")
 
 
 def test_what_is_kept_comes_back(tmp_path):
@@ -27,7 +35,9 @@ def test_what_is_kept_comes_back(tmp_path):
         np.testing.assert_allclose(after.replicates[name], values, rtol=0, atol=STEP / 2 + 1e-9)
     for kind, values in before.class_ap.items():
         np.testing.assert_allclose(after.class_ap[kind], values, rtol=1e-6)
-    np.testing.assert_allclose(after.best_scores, before.best_scores, atol=1e-3)
+    for mine, theirs in zip(after.rare[:4], RARE[:4], strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-3)
+    assert after.rare.mask == RARE.mask and after.machine == "A processor"
     assert [one["iteration"] for one in after.passes] == [60, 120]
     assert [one["group"] for one in after.passes] == [[0, 1], [0, 0]]
     assert [one["skipped"] for one in after.passes] == [0, 2]
@@ -42,9 +52,9 @@ def test_equal_records_are_equal_bytes(tmp_path):
 
 
 def test_a_row_without_anything_is_kept_too(tmp_path):
-    Record({}, 0, {}, {}, np.zeros(0)).save(tmp_path / "a.npz")
+    Record({}, 0, {}, {}).save(tmp_path / "a.npz")
     after = Record.load(tmp_path / "a.npz")
-    assert not (after.metrics or after.replicates or after.passes)
+    assert not (after.metrics or after.replicates or after.passes or after.rare.mask or after.machine)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"nothing"])

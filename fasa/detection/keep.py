@@ -1,11 +1,15 @@
 """An evaluated run becomes the record that is kept of it.
 
-Shapes: R resamples or B weightings of I images, G rare objects.
+Shapes: R resamples or B weightings of I images, G rare objects, S of them with a picture.
 """
 
+import platform
+import re
 from pathlib import Path
 
 import numpy as np
+import pycocotools.mask
+import torch
 
 from fasa.data import lvis
 from fasa.data.repeat_factors import by_frequency, image_classes, repeat_factors
@@ -15,6 +19,8 @@ from fasa.detection.experiment import augmenter_metrics
 from fasa.evaluation import (
     OLD,
     PROTOCOLS,
+    Detections,
+    GroundTruth,
     best_scores,
     draws,
     fingerprint,
@@ -25,9 +31,10 @@ from fasa.evaluation import (
     tide_replicates,
 )
 from fasa.job import Job
-from fasa.record import Record
+from fasa.record import Rare, Record
 
 SHOWN = 0.3  # the score from which on mmdet draws a detection
+PICTURES = 200  # rare objects of which a record keeps mask and box: some 15 KB
 
 
 def record(job: Job, detected: Detected, checkpoint: Path, history: dict, resamples: int) -> Record:
@@ -55,7 +62,8 @@ def record(job: Job, detected: Detected, checkpoint: Path, history: dict, resamp
     weights = draws(len(gt.image_ids), resamples)
     kept |= measured(first, "tide", tide_replicates(gt, detected.best[first], weights, first))
     rare = (gt.frequency[gt.label] == "r") & ~gt.ignore
-    best = best_scores(gt, detected.best[first], first)[rare]
+    found = rare_objects(gt, detected.best, np.flatnonzero(rare))
+    best = found.score
     metrics |= measured(first, "rare", seen(best, gt.image[rare], np.ones((1, len(gt.image_ids)))))
     kept |= measured(first, "rare", seen(best, gt.image[rare], weights))
     metrics = {name: float(np.squeeze(value)) for name, value in metrics.items()}
@@ -65,9 +73,61 @@ def record(job: Job, detected: Detected, checkpoint: Path, history: dict, resamp
         images=fingerprint(detected.matches[first], resamples),
         replicates={name: values for name, values in kept.items() if name in metrics},
         class_ap=class_ap,
-        best_scores=best,
+        rare=found,
         passes=history["passes"],
+        machine=machine(),
     )
+
+
+def rare_objects(gt: GroundTruth, best: dict[str, Detections], rare: np.ndarray) -> Rare:
+    """The best-scoring detection of each rare object, and what a picture of some of them needs.
+
+    Args:
+        gt: by masks, where there are any.
+        best: the same detections for each kind, "segm" and "bbox".
+        rare: which objects are, (G,).
+    """
+    dt = best[gt.iou_type]
+    score = best_scores(gt, dt, gt.iou_type)[rare]
+    image, label = (
+        np.searchsorted(known, mine)
+        for known, mine in ((gt.image_ids, dt.image_id), (gt.category_ids, dt.category_id))
+    )
+    cell = image * len(gt.category_ids) + label
+    order = np.argsort(cell, kind="stable")
+    bounds = np.searchsorted(cell[order], [gt.cell[rare], gt.cell[rare] + 1])
+    which, iou = np.full(len(rare), -1), np.full(len(rare), np.nan)
+    for i in np.flatnonzero(~np.isnan(score)):
+        mine = order[bounds[0, i] : bounds[1, i]]
+        mine = mine[dt.score[mine] == score[i]]
+        size = gt.sizes[gt.image[rare[i]]]
+        fits = _overlap(dt.shape[mine], gt.shape[rare[i : i + 1]], size)
+        which[i], iou[i] = mine[fits.argmax()], fits.max()
+    pictured = np.unique(np.linspace(0, len(rare) - 1, PICTURES).round().astype(int)) if len(rare) else rare
+    shown = which[pictured]
+    boxes = np.array([best["bbox"].shape[k] if k >= 0 else [np.nan] * 4 for k in shown]).reshape(-1, 4)
+    masks = [dt.shape[int(k)] if k >= 0 and gt.iou_type == "segm" else b"" for k in shown]
+    return Rare(score, iou, pictured, boxes, masks)
+
+
+def _overlap(found, truth, size: np.ndarray) -> np.ndarray:
+    """IoU of some detections with one object, (n,): masks or boxes in an image of this height and width."""
+    if not isinstance(found, np.ndarray):
+        found, truth = (
+            [dict(size=size.tolist(), counts=one) for one in masks.counts()] for masks in (found, truth)
+        )
+    return pycocotools.mask.iou(found, truth, [0])[:, 0]
+
+
+def machine() -> str:
+    """What computes here, as far as it may move the last digits: the GPU or the processor, and torch."""
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+    else:
+        cpus = Path("/proc/cpuinfo")
+        told = re.search(r"^model name\s*: (.+)$", cpus.read_text() if cpus.exists() else "", re.MULTILINE)
+        name = told[1] if told else platform.machine()
+    return f"{name}, torch {torch.__version__}"
 
 
 def seen(best: np.ndarray, image: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -22,7 +22,6 @@ from fasa.report.tables import markdown
 from fasa.rows import compose, shared_warmup
 
 RARELY = "rfs"  # the trait that repeats images
-REPORTS = 10
 
 
 class Model(NamedTuple):
@@ -150,7 +149,7 @@ def estimates(params: Params, profile: str, gpus: int) -> Iterator[tuple[str, Ta
         cost = training(msgspec.structs.replace(jobs[0], adapt_every=None), short, there, 1)
         once = PASS_IMAGE * there.adapt / hour if jobs[0].adapt_every is not None else 0
         yield "cost", Taken(cost.gpu + once, 0, cost.memory)
-    yield "reports", Taken(core=REPORTS * REPORT / hour)
+    yield "report", Taken(core=REPORT / hour)
 
 
 def training(job: Job, schedule: Schedule, there: Images, gpus: int) -> Taken:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from dvc.dependency import Dependency
@@ -19,6 +20,7 @@ from dvc.stage import Stage
 from fasa.errors import UserError
 from fasa.pipeline.project import root
 
+RESULTS = "results"  # the folder of what is committed
 STATES = {
     "current": "up to date",
     "away": "has run, but its outputs are neither here nor in DVC's cache",
@@ -152,6 +154,13 @@ class Graph:
             for out in self.stages[each].outs
             if not out.exists and any(_overlap(out, dep) for dep in deps)
         }
+
+    def open_folders(self, names: Iterable[str]) -> None:
+        """Make folders that stages read and no stage makes as a whole: what has not run leaves them empty."""
+        made = {out.fs_path for stage in self.stages.values() for out in stage.outs}
+        for path in {Path(dep.fs_path) for name in names for dep in self.stages[name].deps}:
+            if RESULTS in path.parts and not path.suffix and str(path) not in made:
+                path.mkdir(parents=True, exist_ok=True)
 
     def undo_if_other(self, name: str) -> bool:
         """Whether a stage that has run here makes other bytes than dvc.lock had; then they are removed.

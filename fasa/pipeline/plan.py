@@ -38,16 +38,6 @@ from fasa.sections import Section
 
 SOURCES, NUMBER = Path("notebooks"), re.compile(r"^\d+_")
 RUNNER = ("fasa.pipeline.run", "fasa.pipeline.execute", "fasa.pipeline.kernel")  # part of every stage
-REPORTS = {  # of evaluated rows, and their notebooks
-    "main": "table",
-    "table1": "errors",
-    "table2": "comparison",
-    "table6": "protocols",
-    "table8": "comparison",
-    "augmentations": "comparison",
-    "combinations": "comparison",
-    "optimizer": "comparison",
-}
 
 
 class Stage(NamedTuple):
@@ -84,9 +74,6 @@ def stages(params: Params) -> Iterator[Stage]:
         for row in chosen.rows:
             for seed in chosen.seeds:
                 yield of_classifier(params, name, row, seed)
-        yield Stage(
-            f"classification@{name}", "classification", dict(set=name, rows=chosen.rows, seeds=chosen.seeds)
-        )
 
 
 def of_profile(params: Params, profile: str) -> Iterator[Stage]:
@@ -125,15 +112,10 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
         if study.profile == profile:
             yield from of_study(params, name)
 
-    settings = dict(profile=profile, rows=chosen.rows, seeds=chosen.seeds)
-    for name, notebook in REPORTS.items():
-        yield Stage(f"report@{profile}-{name}", notebook, settings | dict(report=name))
-    yield Stage(f"table5@{profile}", "costs", settings)
-    yield Stage(f"summary@{profile}", "summary", settings)
     classifiers = dict(sets=params.classify.sets, rows=params.classify.rows, seeds=params.classify.seeds)
-    yield Stage(f"claims@{profile}", "claims", settings | dict(classifiers=classifiers))
-    jobs = {name: msgspec.to_builtins(job) for name, job in rows.items()}
-    yield Stage(f"remarks@{profile}", "remarks", settings | dict(jobs=jobs))
+    settings = dict(profile=profile, rows=chosen.rows, seeds=chosen.seeds, classifiers=classifiers)
+    settings["jobs"] = {name: msgspec.to_builtins(job) for name, job in rows.items()}
+    yield Stage(f"report@{profile}", "report", settings, tuple(fasa.methods().values()))
 
 
 def of_study(params: Params, study: str) -> Iterator[Stage]:

@@ -426,6 +426,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         waiting = graph.downstream(graph.changed(every, arguments.here)) & every
         print(*[name for name in graph.stages if name in waiting], sep="\n", end="\n" if waiting else "")
         return 0
+    graph.open_folders(set().union(*wanted))
     run(graph, wanted, arguments.jobs or default_jobs(), arguments.verbose, arguments.here)
     return 0
 

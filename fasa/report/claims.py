@@ -17,9 +17,9 @@ import yaml
 
 from fasa.evaluation import interval
 from fasa.record import Record
-from fasa.report.compare import refuse_other_images
-from fasa.report.summary import Records
-from fasa.report.tables import column_name, definition, markdown
+from fasa.report import classification
+from fasa.report.summary import Records, comparable, read_records
+from fasa.report.tables import column_name, definition, markdown, words
 from fasa.sections import Name, NonNegative, Section
 
 Rule = Literal["up", "down", "at_least", "at_most", "equal", "differs"]
@@ -82,6 +82,22 @@ class Evidence(NamedTuple):
     classification: dict[str, dict[str, dict[int, dict]]]  # by set, row and seed
     cost: dict[str, dict[str, dict[str, float]]]  # by row and variant
     groups: dict[int, list[dict]]  # the classes of each seed
+
+
+def evidence(settings: dict[str, Any]) -> tuple[Evidence, list[str]]:
+    """All that a profile has, and the names of runs that were judged on other images than the rest: left out.
+
+    Args:
+        settings: of the stage ``report``.
+    """
+    results, rows, seeds = f"results/{settings['profile']}", settings["rows"], settings["seeds"]
+    classifiers = settings["classifiers"]
+    runs, others = comparable(read_records(results, rows, seeds))
+    trained = {
+        name: classification.read_records(name, classifiers["rows"], classifiers["seeds"])
+        for name in classifiers["sets"]
+    }
+    return Evidence(runs, trained, read_cost(results, rows), read_groups(results, seeds)), others
 
 
 class Check(NamedTuple):
@@ -173,7 +189,6 @@ def of_runs(claim: Claim, metric: str, records: Records) -> Measured | None:
     names = {metric, *claim.among} | ({claim.minus} if claim.minus else set())
     if not runs or any(name not in run.metrics for name in names for run in (*runs, *bases)):
         return None
-    refuse_other_images([*runs, *bases])
 
     def sides(values: Callable[[Record], dict], i: int) -> tuple:
         """What seed i has before and after, from its metrics or its replicates."""
@@ -309,26 +324,43 @@ def text(checks: Sequence[Check]) -> str:
     """All of it in Markdown."""
     counts = Counter(check.verdict for check in checks)
     counted = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
-    header = ["", "claim", "metric", "paper", "ours", "difference", "95% interval", "seeds", "verdict"]
-    body = []
+    header = ["", "verdict", "claim", "metric", "paper", "ours", "difference", "95% interval", "seeds"]
+    body, before = [], None
     for check in checks:
         claim, there = check.claim, check.measured
-        rows = f" (`{claim.row}`" + (f" over `{claim.base}`)" if claim.base else ")") if claim.row else ""
-        says = claim.says + rows + (f" on {check.where}" if check.where else "")
-        metric = column_name(check.metric) + (f" - {column_name(claim.minus)}" if claim.minus else "")
+        rows = [words(row) for row in (claim.row, claim.base) if row]
+        says = claim.says + (f" ({' over '.join(rows)})" if rows else "")
+        says += f" on {check.where}" if check.where else ""
         paper = _change(*check.paper) if check.paper else "-"
         ours = [_change(there.before, there.after), *_interval(there)] if there else ["-", "-", "-", "-"]
-        body.append([claim.id, says, metric, paper, *ours, _labelled(check)])
-    parts = [f"# What the appendix claims, and what is seen here\n\n{counted}, of {len(checks)}.\n\n{HOW}"]
-    parts.append(markdown(header, body))
+        told = says if (claim.id, says) != before else ""  # of several metrics it is said once
+        body.append([claim.id, _labelled(check), told, _metric(check), paper, *ours])
+        before = claim.id, says
+    parts = [f"**{counted}**, of {len(checks)} checks.\n\n{HOW}", markdown(header, body)]
     by_claim = {check.claim.id: check.claim for check in checks if check.verdict in (OPPOSITE, NOT_SEEN)}
     if by_claim:
-        parts.append("## Of what is not seen")
+        parts.append("### Of what is not seen")
         parts += [
             f"**{claim.id}**, {claim.says}: {claim.findings.strip() or 'not looked into yet.'}"
             for claim in by_claim.values()
         ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)
+
+
+def line(checks: Sequence[Check], section: str) -> str:
+    """The verdicts on the claims of one section of the appendix, in a line: ``"B.1"``."""
+    told: dict[str, list[str]] = {}
+    for check in checks:
+        if check.claim.id.startswith(section):
+            where = " on ".join(filter(None, [_metric(check), check.where]))
+            told.setdefault(check.claim.id, []).append(f"{where}: {_labelled(check)}")
+    verdicts = "; ".join(f"**{name}** {', '.join(each)}" for name, each in told.items())
+    return f"Its [claims](#claims): {verdicts}."
+
+
+def _metric(check: Check) -> str:
+    minus = f" - {column_name(check.claim.minus)}" if check.claim.minus else ""
+    return column_name(check.metric) + minus
 
 
 def _change(before: float, after: float) -> str:

@@ -4,13 +4,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from fasa.errors import UserError
 from fasa.report import tables
-from fasa.report.summary import spread
 
-TABLES = ("table3", "table4", "baselines")
-
-RUNS = Path("results", "classify")  # of all sets, so that the claims may depend on one folder
+RUNS = Path("results", "classify")  # of all sets, so that the report may depend on one folder
 
 Records = dict[str, dict[int, dict]]  # by row and seed: what `fasa.classification.experiment.run` says
 
@@ -25,25 +21,23 @@ def read_records(set_name: str, rows: Sequence[str], seeds: Sequence[int]) -> Re
     return found
 
 
-def summarise(records: Records) -> dict[str, dict[str, dict]]:
-    """``{row: {metric: {"mean", "std", "n", "each"}}}`` over seeds."""
-    return {row: spread([run["metrics"] for run in runs.values()]) for row, runs in records.items()}
+def section(name: str, sets: dict[str, Records]) -> str:
+    """A table of appendix.yaml for each set, in Markdown."""
+    parts = []
+    for set_name, records in sets.items():
+        found = {row: {seed: run["metrics"] for seed, run in runs.items()} for row, runs in records.items()}
+        scale = tables.Scale(told(set_name, records), f"fasa run 'classify@{set_name}-ROW-*'")
+        parts += [f"### On {set_name}", tables.section(name, found, scale)]
+        if leaky := [
+            tables.words(row) for row, runs in records.items() if next(iter(runs.values()))["leaky"]
+        ]:
+            parts.append(f"Leaky, adapted to the very images they are judged on: {', '.join(leaky)}.")
+    return "\n\n".join(parts) or "No set of classification is asked for."
 
 
-def report(set_name: str, records: Records, summary: dict[str, dict[str, dict]]) -> str:
-    """Tables 3 and 4 and the baselines of a set, in Markdown.
-
-    Raises:
-        UserError: there are no runs at all.
-    """
-    if not records:
-        raise UserError(f"{RUNS / set_name}: nothing has run yet; run: dvc repro classification@{set_name}")
-    firsts = {row: next(iter(runs.values())) for row, runs in records.items()}
-    counts = next(iter(firsts.values()))["counts"]
-    parts = [
-        f"# {set_name}\n\n{len(counts)} classes of {max(counts)} to {min(counts)} images in training, "
-        f"{sum(counts):,} in all.\n"
-    ]
-    if leaky := [row for row, run in firsts.items() if run["leaky"]]:
-        parts.append(f"Leaky, adapted to the very images they are judged on: {', '.join(leaky)}.\n")
-    return "\n".join(parts + [tables.section(name, summary) for name in TABLES])
+def told(set_name: str, records: Records) -> str:
+    """What a set holds, as far as a run has said it."""
+    for runs in records.values():
+        counts = next(iter(runs.values()))["counts"]
+        return f"`{set_name}`, {len(counts)} classes in {sum(counts):,} training images"
+    return f"`{set_name}`"

@@ -5,11 +5,10 @@ from statistics import mean
 
 import numpy as np
 
-from fasa.errors import UserError
 from fasa.evaluation import Interval, interval
 from fasa.record import Record
 from fasa.report import tables
-from fasa.report.summary import Records
+from fasa.report.summary import Records, metrics, summarise
 
 MAIN = tuple(f"{kind}_{name}" for kind in ("segm", "bbox") for name in ("AP", "APr", "APc", "APf"))
 
@@ -18,21 +17,11 @@ def compare(a: Sequence[Record], b: Sequence[Record], names: Iterable[str] = MAI
     """Row b minus row a over the images of val, as `fasa.evaluation.paired_bootstrap` has it.
 
     Args:
-        a, b: the runs of a row, one for each of the same seeds.
+        a, b: the runs of a row, one for each of the same seeds, on the same images and resamples.
         names: of metrics; those that a run lacks are left out.
-
-    Raises:
-        UserError: runs that were not evaluated on the same images and resamples.
     """
-    refuse_other_images([*a, *b])
     there = [name for name in names if all(name in run.replicates for run in (*a, *b))]
     return {name: interval(*difference(a, b, name)) for name in there}
-
-
-def refuse_other_images(runs: Iterable[Record]) -> None:
-    """Refuse runs whose replicates do not belong together."""
-    if len({run.images for run in runs}) > 1:
-        raise UserError("runs were evaluated on different images or resamples; evaluate them again")
 
 
 def difference(a: Sequence[Record], b: Sequence[Record], name: str) -> tuple[float, np.ndarray]:
@@ -50,28 +39,32 @@ def class_gains(records: Records, against: dict[str, str], kind: str = "segm") -
 
     Args:
         against: each row's other row; pairs without a common seed are left out.
-        kind: "segm" or "bbox".
+        kind: "segm" or "bbox"; runs of boxes alone are left out of the first.
     """
     gains = {}
     for row, base in against.items():
         mine, theirs = records.get(row, {}), records.get(base, {})
-        if seeds := sorted(mine.keys() & theirs.keys()):
+        seeds = sorted(mine.keys() & theirs.keys())
+        if seeds and all(kind in side[seed].class_ap for side in (mine, theirs) for seed in seeds):
             each = [mine[seed].class_ap[kind] - theirs[seed].class_ap[kind] for seed in seeds]
             gains[f"{row}\nover {base}"] = np.mean(each, axis=0)
     return gains
 
 
-def report(summary: dict, intervals: dict[str, Interval]) -> str:
-    """The main table, masks and boxes, and the differences, in Markdown."""
+def report(records: Records, scale: tables.Scale) -> str:
+    """Masks and boxes of the two main rows, how much they differ, and what that says, in Markdown."""
+    found = metrics(records)
+    parts = [tables.section("main", found, scale)]
     boxes = [column.replace("segm", "bbox") for column in tables.definition("main")["columns"]]
-    return "\n\n".join(
-        [
-            "Mask AP in percent, mean ± standard deviation over n seeds; in brackets the paper's on LVIS v1:",
-            tables.appendix("main", summary),
-            "Box AP:",
-            tables.appendix("main", summary, boxes),
-            "FASA minus Mask R-CNN, in points; paired bootstrap over the images of val:",
+    parts += ["Of boxes:", tables.appendix("main", summarise(found), boxes)]
+    rows = tables.definition("main")["rows"]
+    seeds = sorted(set.intersection(*(set(found.get(row, {})) for row in rows)))
+    if seeds:
+        intervals = compare(*([records[row][seed] for seed in seeds] for row in rows))
+        parts += [
+            "The second minus the first, in points; 95% intervals by a paired bootstrap over the images of "
+            "val, the same for both rows and all seeds. They say what other images would have shown of these "
+            "networks, not what other seeds would have:",
             tables.differences(intervals),
-            "",
         ]
-    )
+    return "\n\n".join(parts)

@@ -1,45 +1,57 @@
 """Table 5: what each row costs."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
-from fasa.errors import UserError
-from fasa.report.tables import definition, markdown
+from fasa.report.tables import definition, markdown, words
 
-
-def measured(results: str | Path, rows: Sequence[str]) -> dict[str, dict[str, float]]:
-    """What `fasa.detection.cost.measure` found of rows; those that have not been measured are left out.
-
-    Args:
-        results: the folder of a profile's results.
-
-    Raises:
-        UserError: none has been.
-    """
-    paths = [Path(results, "cost", f"{row}.json") for row in rows]
-    there = [json.loads(path.read_text()) for path in paths if path.exists()]
-    if not there:
-        raise UserError(f"{results}: no row has been measured yet; run: make everything")
-    return {name: one for row in there for name, one in row.items()}
+Cost = dict[str, dict[str, dict[str, float]]]  # by row and variant, as from `fasa.detection.cost.measure`
+TWO = ("mask_rcnn_rfs", "mask_rcnn_rfs_fasa")  # the rows of Table 5
 
 
-def section(measured: dict[str, dict[str, float]]) -> str:
-    """Seconds of an iteration, memory and state of each row, the paper's on 8 V100s in brackets, in Markdown.
+def flat(cost: Cost) -> dict[str, dict[str, float]]:
+    """What was measured, by the name of a variant; of most rows the one is the other."""
+    return {name: one for row in cost.values() for name, one in row.items()}
+
+
+def table(cost: Cost, rows: Sequence[str]) -> str:
+    """Seconds of an iteration, memory and state of rows, the paper's on 8 V100s in brackets, in Markdown.
 
     Args:
-        measured: as from `fasa.detection.cost.measure`; the row that the others are compared to is the first.
+        rows: which; "more" is than the first of them that was measured.
     """
-    table = definition("table5")
-    base = next(iter(measured.values()))["seconds"]
-    body = []
-    for name, one in measured.items():
-        time = f"{one['seconds']:.3f} ± {one['seconds_std']:.3f}"
-        memory = f"{one['memory_gb']:.2f}"
-        if name in table["paper"]:
-            seconds, deviation, gigabytes = table["paper"][name]
-            time, memory = f"{time} ({seconds} ± {deviation})", f"{memory} ({gigabytes})"
-        passes = f"{one['pass_seconds']:.1f}" if "pass_seconds" in one else "-"
-        more = f"{100 * (one['seconds'] / base - 1):+.1f}%"
-        body.append([name, time, more, memory, f"{one['growth']:+.1f}", f"{one['state']:.2f}", passes])
-    return f"## {table['title']}\n\n{table['note']}\n\n{markdown(table['columns'], body)}\n"
+    columns, paper = definition("table5")["columns"], definition("table5")["paper"]
+    body, base = [], None
+    for row in rows:
+        for name, one in cost.get(row, {}).items():
+            base = base or one["seconds"]
+            time, memory = f"{one['seconds']:.3f} ± {one['seconds_std']:.3f}", f"{one['memory_gb']:.2f}"
+            if name in paper:
+                seconds, deviation, gigabytes = paper[name]
+                time, memory = f"{time} ({seconds} ± {deviation})", f"{memory} ({gigabytes})"
+            passes = f"{one['pass_seconds']:.1f}" if "pass_seconds" in one else "-"
+            more, what = f"{100 * (one['seconds'] / base - 1):+.1f}%", name.partition(", ")[2]
+            first = words(row) + (f", {what}" if what else "")
+            numbers = [time, more, memory, f"{one['growth']:+.1f}", f"{one['state']:.2f}", passes]
+            body.append([first, *numbers, f"`{row}`"])
+        if row not in cost:
+            there = paper.get(row)
+            brackets = f"not run ({there[0]} ± {there[1]})" if there else "not run"
+            memory = f"- ({there[2]})" if there else "-"
+            body.append([words(row), brackets, "-", memory, "-", "-", "-", f"`{row}`"])
+    return markdown(["", *columns, "row"], body)
+
+
+def reading(cost: Cost) -> str:
+    """What FASA adds to an iteration, in a sentence."""
+    if not all(row in cost for row in TWO):
+        return "**Read:** nothing yet, the two rows have not both been measured."
+    (plain, fasa) = (next(iter(cost[row].values())) for row in TWO)
+    time, memory = (100 * (fasa[name] / plain[name] - 1) for name in ("seconds", "memory_gb"))
+    theirs = zip(*(definition("table5")["paper"][row] for row in TWO), strict=True)
+    time_there, _, memory_there = (100 * (after / before - 1) for before, after in theirs)
+    spread = 100 * plain["seconds_std"] / plain["seconds"]
+    return (
+        f"**Read:** with FASA an iteration takes {time:+.1f}% time, where iterations of the same row differ "
+        f"by {spread:.0f}%, and {memory:+.1f}% memory at its peak; the paper's {time_there:+.1f}% and "
+        f"{memory_there:+.1f}%."
+    )

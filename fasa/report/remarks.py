@@ -80,6 +80,7 @@ def section(
         for threshold, both in repeats.items()
     ]
     names = ["rare", "common", "frequent"]
+    body = body or [["not run", *["-"] * 6]]
     factors = markdown(["threshold", *names, *(f"{name}, rounded up" for name in names)], body)
     plain = measured.get("mask_rcnn", {}).get("seconds", np.nan)
     body = [
@@ -87,30 +88,30 @@ def section(
         for name, one in measured.items()
         if name == "mask_rcnn" or "frozen" in name
     ]
-    stages = markdown(["", "seconds of an iteration", "more than plain, %"], body)
-    return f"""# What section F remarks in words, measured
-
-## Angular transfer over the margin m_a (mask AP in percent)
+    stages = markdown(["", "seconds of an iteration", "more than plain, %"], body or [["not run", "-", "-"]])
+    return f"""### Angular transfer over the margin m_a (mask AP in percent)
 
 {sensitivity}
 
-## CAM mixing: tail classes of a batch that meet a confusing class in it
+### CAM mixing: tail classes of a batch that meet a confusing class in it
+
+Chu et al. mix a tail object with objects of its three most confusing classes. Images are drawn as in
+training; what is confusing is what `{CAM}` had learnt at its end.
 
 {partners}
 
-## RFS: the mean factor by which images of a class are repeated, at several thresholds
+### RFS: the mean factor by which images of a class are repeated, at several thresholds
 
 The rows round up.
 
 {factors}
 
-## Feature transfer: the time of its two stages
+### Feature transfer: the time of its two stages
 
 {stages}
 
 A stage trains a part of the network only, so it takes the iterations of both to do what plain training does.
-Its encoder makes it another network: the warm-up, which other rows share, is its own.
-"""
+Its encoder makes it another network: the warm-up, which other rows share, is its own."""
 
 
 def _cell(value: float | None, digits: int, sign: str = "") -> str:

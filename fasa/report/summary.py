@@ -16,17 +16,36 @@ def read_records(results: str | Path, rows: Sequence[str], seeds: Sequence[int])
 
     Args:
         results: the folder of a profile's results.
-
-    Raises:
-        UserError: there are none at all.
     """
     found = {}
     for row in rows:
         paths = {seed: Path(results, "runs", f"{row}-{seed}.npz") for seed in seeds}
         if there := {seed: Record.load(path) for seed, path in paths.items() if path.exists()}:
             found[row] = there
-    if not found:
-        raise UserError(f"{results}: no row has been evaluated yet; run: make repro")
+    return found
+
+
+def comparable(records: Records) -> tuple[Records, list[str]]:
+    """The runs that were judged on the same images and resamples as the first, and the names of the others.
+
+    Those are older than the data that the first was judged on, or newer.
+    """
+    first = next((run for seeds in records.values() for run in seeds.values()), None)
+    same, others = {}, []
+    for row, seeds in records.items():
+        mine = {seed: run for seed, run in seeds.items() if run.images == first.images}
+        others += [f"{row}-{seed}" for seed in seeds if seed not in mine]
+        if mine:
+            same[row] = mine
+    return same, others
+
+
+def machines(records: Records) -> dict[str, list[str]]:
+    """On what runs were judged, and which ones; where a record does not say it, nothing is known."""
+    found: dict[str, list[str]] = {}
+    for row, seeds in records.items():
+        for seed, run in seeds.items():
+            found.setdefault(run.machine or "made on a machine that is not known", []).append(f"{row}-{seed}")
     return found
 
 
@@ -36,8 +55,15 @@ def metrics(records: Records) -> dict[str, dict[int, dict[str, float]]]:
 
 
 def read_census(results: str | Path) -> dict:
-    """What the profile's data set holds, see `fasa.data.census`."""
-    return json.loads(Path(results, "data.json").read_text())
+    """What the profile's data set holds, see `fasa.data.census`.
+
+    Raises:
+        UserError: its data have never been prepared.
+    """
+    path = Path(results, "data.json")
+    if not path.exists():
+        raise UserError(f"{path} is not here yet: the pipeline makes it. In a terminal: fasa run 'data@*'")
+    return json.loads(path.read_text())
 
 
 def gains(

@@ -1,17 +1,49 @@
-"""The appendix's tables in Markdown: ours with its spread, the paper's beside it."""
+"""The appendix's tables in Markdown: ours with its spread, the paper's beside it, and what they say."""
 
+from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import yaml
 
-from fasa.report.summary import gains
+from fasa.report.summary import gains, summarise
 
 NAMES = dict(segm="mask", bbox="box")
+FEW = 3  # comparisons that a sentence can hold
+
+
+class Scale(NamedTuple):
+    """Where our numbers are from."""
+
+    says: str  # such as "`embedded`, 60 classes in 1,500 training images"
+    command: str  # that makes those of a row, which it calls ROW
+
+
+@cache
+def appendix_yaml() -> dict[str, Any]:
+    """All of appendix.yaml."""
+    return yaml.safe_load(Path(__file__).with_name("appendix.yaml").read_text())
 
 
 def definition(name: str) -> dict:
-    """A table of appendix.yaml: title, rows, columns and the paper's numbers."""
-    return yaml.safe_load(Path(__file__).with_name("appendix.yaml").read_text())[name]
+    """A table of appendix.yaml: rows, columns, the paper's numbers, and what is compared to what."""
+    return appendix_yaml()[name]
+
+
+def words(row: str) -> str:
+    """A row as a reader knows it: ``Mask R-CNN + RFS + FASA, drawn uniformly``."""
+    known = definition("words")
+    model = max((one for one in known["models"] if f"{row}_".startswith(f"{one}_")), key=len, default="")
+    text = known["models"].get(model, "")
+    for part in filter(None, row.removeprefix(model).split("_")):
+        joint, name = (", ", known["variants"][part]) if part in known["variants"] else (" + ", part)
+        text += (joint if text else "") + known["traits"].get(name, name)
+    return text
+
+
+def seeds(n: int) -> str:
+    """``1 seed``, ``3 seeds``."""
+    return f"{n} seed{'' if n == 1 else 's'}"
 
 
 def column_name(metric: str) -> str:
@@ -61,33 +93,77 @@ def appendix(name: str, summary: dict, columns: list[str] | None = None, gains: 
         if row in paper:
             pairs = zip(cells, paper[row], strict=True)
             cells = [ours if theirs is None else f"{ours} ({theirs})" for ours, theirs in pairs]
-        body.append([f"`{row}`", *cells, str(n)])
+        body.append([words(row), *cells, str(n)])
         if gains is not None:
             gained = [gains.get(row, {}).get(column) for column in columns[:2]]
             body[-1] += ["-" if gain is None else f"{gain:+.1f}" for gain in gained]
-            body[-1].append(f"`{table['against'][row]}`" if row in gains else "-")
-    header = ["row", *map(column_name, columns), "n"]
+            body[-1].append(words(table["against"][row]) if row in gains else "-")
+        body[-1].append(f"`{row}`")
+    header = ["", *map(column_name, columns), "n"]
     if gains is not None:
-        header += [*(f"gain in {column_name(column)}" for column in columns[:2]), "over"]
-    return markdown(header, body)
+        header += [*(f"gain, {column_name(column)}" for column in columns[:2]), "over"]
+    return markdown([*header, "row"], body)
 
 
-def section(name: str, summary: dict, found: dict | None = None) -> str:
-    """A table of the appendix under its title, as a file of its own.
+def section(name: str, found: dict, scale: Scale) -> str:
+    """A table of the appendix, where its numbers are from, and a sentence of what they say.
 
     Args:
-        summary: as `appendix`'s.
-        found: as from `summary.metrics`, of a table that says what each of its rows gains against another.
+        found: as from `summary.metrics`.
+        scale: of ours.
     """
     table = definition(name)
-    gained = gains(found, table["against"]) if found is not None else None
-    note = "Mean ± standard deviation over n seeds"
+    errors = "_tide_" in table["columns"][0]
+    gained, summary = gains(found, table["against"]), summarise(found)
+    shown = appendix(name, summary, gains=None if errors else gained)
+    read = costliest(name, summary) if errors else reading(name, found)
+    return "\n\n".join([table.get("note", "").strip(), shown, read, source(name, scale)]).strip()
+
+
+def source(name: str, scale: Scale) -> str:
+    """What the numbers of a table are, where they are from, and the command that makes a row."""
+    table = definition(name)
+    theirs = ""
     if table["paper"]:
-        note += f"; in brackets the paper's on {table.get('paper_set', 'LVIS v1')}"
-    if gained is not None:
-        note += ". A gain is the mean over the seeds that both rows have"
-    note = f"{note}. {table.get('note', '')}".rstrip()
-    return f"## {table['title']}\n\n{note}\n\n{appendix(name, summary, gains=gained)}\n"
+        set_name = table.get("paper_set", "LVIS v1")
+        theirs = f" In brackets the paper's, on {set_name}: {definition('scales')[set_name]}."
+    return (
+        f"Ours: {scale.says}; mean ± standard deviation over n seeds, a gain over the seeds that both rows "
+        f"have.{theirs} What makes a row: `{scale.command}`."
+    )
+
+
+def reading(name: str, found: dict) -> str:
+    """What the rows of a table gain over those that they are compared to, in a sentence."""
+    table = definition(name)
+    first, second = table["columns"][:2]
+    told = {}
+    for row, gain in gains(found, table["against"]).items():
+        base = table["against"][row]
+        n = len(found[row].keys() & found[base].keys())
+        by = [f"{gain[one]:+.1f} in {column_name(one)}" for one in (first, second) if one in gain]
+        if by:
+            text = f"{words(row)} {' and '.join(by)} over {words(base)}, {seeds(n)}"
+            told[row] = gain.get(second, gain.get(first)), text
+    if not told:
+        return "**Read:** nothing yet, no two rows that it compares have run."
+    if len(told) > FEW:
+        order = sorted(told, key=lambda row: -told[row][0])
+        best, worst = (told[order[i]][1] for i in (0, -1))
+        return f"**Read:** of {len(told)} comparisons the best is {best}; the worst {worst}."
+    return f"**Read:** {'; '.join(one for _, one in told.values())}."
+
+
+def costliest(name: str, summary: dict) -> str:
+    """Which type of TIDE's errors costs each row of a table the most, in a sentence."""
+    told = []
+    for row in definition(name)["rows"]:
+        points = {one: summary.get(row, {}).get(one) for one in definition(name)["columns"]}
+        points = {one: value["mean"] for one, value in points.items() if value}
+        if points:
+            worst = max(points, key=points.get)
+            told.append(f"{words(row)} loses most AP50 by {column_name(worst)}, {points[worst]:.1f} points")
+    return f"**Read:** {'; '.join(told) or 'nothing yet, neither row has run'}."
 
 
 def differences(intervals: dict[str, tuple]) -> str:

@@ -1,10 +1,15 @@
 import numpy as np
+import pycocotools.mask
+import pytest
 import torch
 from jobs import job
 
 import fasa
 from fasa.data import lvis
-from fasa.detection.keep import remarks, seen
+from fasa.detection import keep
+from fasa.detection.keep import rare_objects, remarks, seen
+from fasa.evaluation import Detections, read_ground_truth
+from fasa.evaluation.masks import Masks
 
 
 def test_how_visible_rare_objects_are_by_hand():
@@ -12,6 +17,46 @@ def test_how_visible_rare_objects_are_by_hand():
     found = seen(best, image, np.array([[1, 1, 1], [0, 5, 2], [0, 1, 0]]))
     np.testing.assert_allclose(found["score"], [110 / 3, 20, np.nan])
     np.testing.assert_allclose(found["missed"], [200 / 3, 100, np.nan])
+
+
+def filled(x, width):
+    """The mask of columns x to x + width of an image of 8 x 8."""
+    mask = np.zeros((8, 8), np.uint8, order="F")
+    mask[:, x : x + width] = 1
+    return pycocotools.mask.encode(mask)
+
+
+@pytest.mark.parametrize("kind", ["segm", "bbox"])
+def test_of_each_object_the_best_detection_is_kept(kind, monkeypatch):
+    """Three objects: one found twice, one only by another class, and one in another image by two alike."""
+    monkeypatch.setattr(keep, "PICTURES", 3)
+    objects = [(1, 5, 0), (1, 5, 4), (2, 6, 0)]
+    things = [
+        dict(id=i, image_id=image, category_id=c, bbox=[x, 0, 4, 8], area=32, segmentation=filled(x, 4))
+        for i, (image, c, x) in enumerate(objects)
+    ]
+    image = dict(height=8, width=8, neg_category_ids=[], not_exhaustive_category_ids=[])
+    gt = dict(
+        images=[image | dict(id=i) for i in (1, 2)],
+        categories=[dict(id=c, name=str(c), frequency="r") for c in (5, 6)],
+        annotations=things,
+    )
+    for thing in things:
+        thing["segmentation"]["counts"] = thing["segmentation"]["counts"].decode()
+    found = [(2, 6, 0.5, 1, 4), (1, 5, 0.9, 0, 3), (1, 5, 0.2, 0, 4), (1, 6, 0.8, 4, 4), (2, 6, 0.5, 0, 4)]
+    columns = [np.array(column) for column in zip(*found, strict=True)]
+    masks = [filled(x, width)["counts"] for *_, x, width in found]
+    boxes = np.array([[x, 0, width, 8] for *_, x, width in found], float)
+    best = dict(segm=Detections(*columns[:3], Masks.of(masks)), bbox=Detections(*columns[:3], boxes))
+    if kind == "bbox":
+        del best["segm"]
+    rare = rare_objects(read_ground_truth(gt, kind), best, np.arange(3))
+    np.testing.assert_array_equal(rare.score, [0.9, np.nan, 0.5])
+    np.testing.assert_array_equal(rare.iou, [0.75, np.nan, 1])
+    np.testing.assert_array_equal(rare.box, [[0, 0, 3, 8], [np.nan] * 4, [0, 0, 4, 8]])
+    assert rare.mask == ([masks[1], b"", masks[4]] if kind == "segm" else [b""] * 3)
+    monkeypatch.setattr(keep, "PICTURES", 2)
+    assert rare_objects(read_ground_truth(gt, kind), best, np.arange(3)).pictured.tolist() == [0, 2]
 
 
 def test_remarks_are_of_rows_whose_method_they_are_about(tiny_glyphs, tmp_path):

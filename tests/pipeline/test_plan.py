@@ -68,7 +68,8 @@ def test_an_edit_runs_again_what_uses_it(planned):
     edit("fasa/baselines/smote.py")
     after = planned()
     assert rows(changed(before, after)) == {"mask_rcnn_smote"}
-    assert {name.partition("@")[0] for name in changed(before, after)} == {"train", "evaluate", "cost"}
+    families = {name.partition("@")[0] for name in changed(before, after)}
+    assert families == {"train", "evaluate", "cost", "report"}  # which says its defaults
 
     edit("fasa/baselines/bank.py")
     before, after = after, planned()
@@ -102,7 +103,7 @@ def test_an_edit_runs_again_what_uses_it(planned):
     edit("fasa/report/appendix.yaml")
     before, after = after, planned()
     families = {name.partition("@")[0] for name in changed(before, after)}
-    assert families >= {"report", "table5", "summary"} and not families & {"train", "evaluate", "classify"}
+    assert "report" in families and not families & {"train", "evaluate", "classify"}
 
     edit("fasa/evaluation/core.cpp")
     before, after = after, planned()
@@ -143,7 +144,7 @@ def test_a_pin_counts_for_those_who_import_it(planned):
     text = path.read_text()
     for package, families in (
         ("ruff", set()),
-        ("matplotlib", {"data", "cluster", "report", "remarks", "classification", "train", "evaluate"}),
+        ("matplotlib", {"data", "cluster", "report", "train", "evaluate"}),
         ("mmcv", {"warmup", "train", "evaluate", "cost", "candidate", "cluster"}),
     ):
         path.write_text(

@@ -194,6 +194,18 @@ def test_in_a_clone_what_has_run_elsewhere_is_made_only_where_it_is_read(project
     assert run(project, "--here").stdout == "nothing to do: 5 stages up to date\n"
 
 
+def test_a_folder_of_results_that_no_row_has_run_into_is_empty(project):
+    done = "mkdir -p results/cost; echo 1 > results/cost/a.json"
+    project.stages(
+        cost=dict(cmd=done, outs=["results/cost/a.json"]),
+        table=dict(cmd="ls results/* > table.md", deps=["results/cost", "results/none"], outs=["table.md"]),
+    )
+    assert run(project, "--only", "table").returncode == 0
+    assert (project.folder / "table.md").read_text().split() == ["results/cost:", "results/none:"]
+    assert run(project).returncode == 0
+    assert "a.json" in (project.folder / "table.md").read_text()
+
+
 def test_stages_that_want_to_be_alone_run_one_after_the_other_and_beside_nothing(project):
     # each refuses to run beside another, by a folder that exists as long as it runs
     guarded = "mkdir busy && sleep 0.5 && rmdir busy && touch {0}.txt"

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from fasa.errors import UserError
 from fasa.params import read_params
 from fasa.record import Record
 from fasa.report import claims
@@ -70,7 +69,7 @@ def test_what_has_not_run_has_no_verdict():
 
 def run(images=1, replicates=None, **metrics):
     replicates = {name: np.array(values) for name, values in (replicates or {}).items()}
-    return Record(metrics, images, replicates, {}, np.zeros(0))
+    return Record(metrics, images, replicates, {})
 
 
 def rows(row, base):
@@ -90,9 +89,6 @@ def test_two_rows_over_the_seeds_that_both_have():
     (check,) = claims.judge(CLAIM, rows(b, a))
     low, high = np.percentile([1.5, 1.5], [2.5, 97.5])
     assert check.measured == Measured(2.0, 3.5, low, high, {0: 1.0, 1: 2.0}) and check.verdict == SEEN
-    other = [run(AP=1.0, images=2, replicates=dict(AP=[1.0, 2.0]))]
-    with pytest.raises(UserError, match="different images"):
-        claims.judge(CLAIM, rows(b[:1], other))
 
 
 def test_a_metric_that_was_not_measured_is_not_run():
@@ -259,11 +255,13 @@ def test_the_text_counts_and_labels():
     )
     missing = claims.judge(replace(CLAIM, id="Z"), NOTHING)
     text = claims.text([*seen, *same, *missing])
-    assert "1 seen, 1 not seen, 1 not run, of 3." in text
+    assert "**1 seen, 1 not seen, 1 not run**, of 3 checks." in text
     x, y, z = (line for line in text.splitlines() if line.startswith(("| X", "| Y", "| Z")))
     assert "1.0 → 2.0 | +1.0 " in x and "[+1.0, +1.0]" in x and "seen (one seed)" in x
-    assert "+0.0 +0.0" in y and y.rstrip(" |").endswith("not seen") and z.rstrip(" |").endswith("not run")
+    assert "+0.0 +0.0" in y and "| not seen " in y and "| not run " in z
     assert "**Y**, x: We looked." in text and "**X**" not in text
+    line = claims.line([*seen, *same, *missing, *missing], "Z")
+    assert line == "Its [claims](#claims): **Z** AP: not run, AP: not run."
     told = claims.plain([*seen, *missing])
     assert told[0]["seeds"] == {"0": 1.0} and told[0]["verdict"] == SEEN and "before" not in told[1]
 

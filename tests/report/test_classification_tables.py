@@ -2,7 +2,6 @@ import json
 
 import pytest
 
-from fasa.errors import UserError
 from fasa.report import classification, figures
 
 
@@ -27,23 +26,20 @@ def records(tmp_path, monkeypatch):
 
 
 def test_tables_hold_ours_the_papers_and_what_is_leaky(records):
-    summary = classification.summarise(records)
-    assert summary["ce"]["accuracy"] == dict(mean=41.0, std=pytest.approx(2**0.5), n=2, each=[40.0, 42.0])
-    text = classification.report("small", records, summary)
-    assert "# small\n\n2 classes of 30 to 3 images in training, 33 in all." in text
-    assert "judged on: ce_fasa." in text
+    text = classification.section("table3", dict(small=records, other={}))
+    assert "### On small" in text and "Ours: `small`, 2 classes in 33 training images; " in text
+    assert "judged on: cross-entropy + FASA." in text
     assert "44.0 ± 1.4 (43.7) | 44.0 ± 1.4" in text  # the paper has no many, medium, few
-    assert "in brackets the paper's on CIFAR-100-LT" in text and "not run (43.9)" in text
-
-
-def test_a_set_without_runs_is_named(records):
-    with pytest.raises(UserError, match="run: dvc repro classification@small"):
-        classification.report("small", classification.read_records("small", ["ce"], [7]), {})
+    assert "In brackets the paper's, on CIFAR-100-LT: 100 classes" in text and "not run (43.9)" in text
+    assert "cross-entropy + FASA +3.0 in accuracy and +3.0 in few over cross-entropy, 2 seeds" in text
+    assert "### On other" in text and "**Read:** nothing yet" in text.partition("### On other")[2]
+    assert "fasa run 'classify@small-ROW-*'" in text
+    assert classification.section("table3", {}) == "No set of classification is asked for."
 
 
 def test_lines_are_means_over_seeds_and_neighbours():
     runs = [dict(counts=[9, 5, 2], per_class=[x, x + 10, None if x else 20]) for x in (0.0, 20.0)]
     axes = figures.class_accuracy(dict(ce=[runs[0], runs[0]]), window=2).axes[1]
-    points, line = axes.lines
+    points, line = axes.lines[:2]
     assert points.get_ydata().tolist() == [0, 10, 20]
-    assert line.get_xdata().tolist() == [0.5, 1.5] and line.get_ydata().tolist() == [5, 15]
+    assert line.get_xdata().tolist() == [1.5, 2.5] and line.get_ydata().tolist() == [5, 15]

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from fasa.errors import UserError
 from fasa.record import Record
-from fasa.report.compare import class_gains, compare
+from fasa.report.compare import class_gains, compare, report
+from fasa.report.tables import Scale
 
 
 def record(replicates, images=1, **metrics):
-    return Record(metrics, images, dict(zip(metrics, replicates, strict=True)), {}, np.zeros(0))
+    return Record(metrics, images, dict(zip(metrics, replicates, strict=True)), {})
 
 
 def test_differences_by_hand():
@@ -21,15 +21,25 @@ def test_differences_by_hand():
     assert found["AP"] == pytest.approx((2.0, *np.percentile(resampled, [2.5, 97.5]), 2 / 3))
 
 
-def test_other_images_are_refused():
-    with pytest.raises(UserError, match="different images"):
-        compare([record([[1.0]], AP=1.0)], [record([[1.0]], images=2, AP=1.0)], ["AP"])
+def test_the_first_table_says_what_is_gained_or_that_nothing_ran():
+    a, b = (record([[x, x + 1]], segm_AP=x) for x in (2.0, 5.0))
+    text = report(
+        dict(mask_rcnn={0: a, 1: a}, mask_rcnn_fasa={1: b}), Scale("`small`, 6 classes", "fasa run ROW")
+    )
+    assert (
+        "| mask AP | +3.0       | [+3.0, +3.0] | 0% " in text
+        and "Mask R-CNN + FASA +3.0 in mask AP over" in text
+    )
+    assert "Ours: `small`, 6 classes; " in text and "What makes a row: `fasa run ROW`." in text
+    text = report(dict(mask_rcnn={0: a}), Scale("", ""))
+    assert "not run (22.6)" in text and "nothing yet" in text and "95%" not in text
 
 
 def test_gains_by_class_are_means_over_shared_seeds():
     def run(*ap):
-        return Record({}, 0, {}, dict(segm=np.array(ap)), np.zeros(0))
+        return Record({}, 0, {}, dict(segm=np.array(ap)))
 
     records = dict(base={0: run(1.0, np.nan), 1: run(2.0, 3.0)}, row={1: run(5.0, 1.0), 2: run(9.0, 9.0)})
     (title, gain), *others = class_gains(records, dict(row="base", other="base")).items()
     assert title == "row\nover base" and gain.tolist() == [3.0, -2.0] and not others
+    assert class_gains(records, dict(row="base"), "bbox") == {}

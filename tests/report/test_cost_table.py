@@ -1,33 +1,33 @@
-import json
-
-import pytest
-
-from fasa.errors import UserError
 from fasa.report import cost
 
+ONE = dict(seconds=0.4, seconds_std=0.01, memory_gb=1.25, growth=-0.06, state=0.0)
+TWO = ONE | dict(seconds=0.44, memory_gb=1.5, state=1.5, pass_seconds=4.26)
 
-def test_measured_rows_are_put_together_in_order(tmp_path):
-    (tmp_path / "cost").mkdir()
-    (tmp_path / "cost" / "b.json").write_text(json.dumps({"b": dict(seconds=2)}))
-    (tmp_path / "cost" / "a.json").write_text(
-        json.dumps({"a, first": dict(seconds=1), "a, second": dict(seconds=3)})
-    )
-    found = cost.measured(tmp_path, ["b", "missing", "a"])
-    assert list(found) == ["b", "a, first", "a, second"] and found["a, second"] == dict(seconds=3)
-    with pytest.raises(UserError, match="no row has been measured"):
-        cost.measured(tmp_path, ["missing"])
+
+def cells(line):
+    return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
 def test_rows_are_compared_to_the_first_and_to_the_paper():
-    one = dict(seconds=0.4, seconds_std=0.01, memory_gb=1.234, growth=-0.06, state=0.0)
-    two = one | dict(seconds=0.44, state=1.5, pass_seconds=4.26)
-    text = cost.section({"mask_rcnn": one, "mask_rcnn_rfs_fasa": two})
-    first, second = text.splitlines()[-2:]
-    assert (
-        "0.400 ± 0.010" in first
-        and "+0.0%" in first
-        and "1.23" in first
-        and first.split("|")[-2].strip() == "-"
+    measured = dict(mask_rcnn=dict(mask_rcnn=ONE), mask_rcnn_rfs_fasa=dict(mask_rcnn_rfs_fasa=TWO))
+    table = cost.table(measured, ["mask_rcnn", "mask_rcnn_rfs", "mask_rcnn_rfs_fasa"])
+    first, missing, second = map(cells, table.splitlines()[2:])
+    assert first[:2] == ["Mask R-CNN", "0.400 ± 0.010"] and first[2:] == [
+        *("+0.0%", "1.25", "-0.1", "0.00", "-", "`mask_rcnn`")
+    ]
+    assert missing[1:4] == ["not run (0.768 ± 0.04)", "-", "- (11.1)"]
+    assert second[1:-1] == ["0.440 ± 0.010 (0.792 ± 0.05)", "+10.0%", "1.50 (12.4)", "-0.1", "1.50", "4.3"]
+
+
+def test_stages_of_a_row_are_named():
+    measured = dict(mask_rcnn_transfer={"mask_rcnn_transfer, features frozen": ONE})
+    assert cells(cost.table(measured, ["mask_rcnn_transfer"]).splitlines()[2])[0].endswith(
+        ", features frozen"
     )
-    assert "0.440 ± 0.010 (0.792 ± 0.05)" in second and "+10.0%" in second and "1.23 (12.4)" in second
-    assert "-0.1" in second and "1.50" in second and "4.3" in second
+    assert cost.flat(measured) == measured["mask_rcnn_transfer"]
+
+
+def test_what_fasa_adds_is_said():
+    text = cost.reading(dict(mask_rcnn_rfs=dict(mask_rcnn_rfs=ONE), mask_rcnn_rfs_fasa=dict(x=TWO)))
+    assert "+10.0% time" in text and "differ by 2%" in text and "+20.0% memory" in text
+    assert "+3.1% and +11.7%" in text and cost.reading({}).startswith("**Read:** nothing yet")

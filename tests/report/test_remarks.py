@@ -30,7 +30,11 @@ def test_section_holds_what_was_measured():
 
 def test_what_has_not_run_is_a_dash():
     frozen = {"mask_rcnn_transfer, features frozen": dict(seconds=0.5)}
-    line = remarks.section({}, {}, {}, frozen).partition("frozen")[2].splitlines()[0]
+    text = remarks.section({}, {}, {}, frozen)
+    line = text.partition("| mask_rcnn_transfer, features frozen")[2].splitlines()[0]
+    nothing = remarks.section({}, {}, {}, {})
+    assert "| not run " in nothing.partition("several thresholds")[2].partition("##")[0]
+    assert "| not run " in nothing.partition("two stages")[2]
     assert [cell.strip() for cell in line.split("|")[1:3]] == ["0.500", "-"]
 
 

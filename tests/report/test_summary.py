@@ -1,13 +1,20 @@
-import numpy as np
 import pytest
 
 from fasa.errors import UserError
 from fasa.record import Record
-from fasa.report.summary import gains, metrics, read_records, summarise
+from fasa.report.summary import (
+    comparable,
+    gains,
+    machines,
+    metrics,
+    read_census,
+    read_records,
+    summarise,
+)
 
 
 def write(results, row, seed, **values):
-    Record(values, 0, {}, {}, np.zeros(0)).save(results / "runs" / f"{row}-{seed}.npz")
+    Record(values, 0, {}, {}).save(results / "runs" / f"{row}-{seed}.npz")
 
 
 def test_mean_and_sample_deviation_by_hand():
@@ -25,8 +32,19 @@ def test_rows_that_were_evaluated_are_found(tmp_path):
     found = metrics(read_records(tmp_path, ["a", "b"], [0, 1, 2]))
     assert found == {"a": {0: dict(segm_AP=0.0), 2: dict(segm_AP=2.0)}}
     assert metrics(read_records(tmp_path, ["a", "c"], [0]))["c"] == {0: dict(segm_AP=5.0)}
-    with pytest.raises(UserError, match="no row has been evaluated yet; run: make repro"):
-        read_records(tmp_path, ["b"], [0])
+    assert read_records(tmp_path, ["b"], [0]) == {} and comparable({}) == ({}, [])
+
+
+def test_a_census_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"data\.json is not here yet: .* fasa run 'data@\*'$"):
+        read_census(tmp_path)
+
+
+def test_runs_of_other_images_are_set_aside_and_machines_named():
+    first, other = Record({}, 1, {}, {}, machine="A"), Record({}, 2, {}, {})
+    records = dict(a={0: first, 1: other}, b={0: other}, c={2: first})
+    assert comparable(records) == (dict(a={0: first}, c={2: first}), ["a-1", "b-0"])
+    assert list(machines(records).values()) == [["a-0", "c-2"], ["a-1", "b-0"]] and "A" in machines(records)
 
 
 def test_gains_are_over_the_seeds_that_both_rows_have():

@@ -1,7 +1,6 @@
 import pytest
 
 from fasa.report import tables
-from fasa.report.summary import summarise
 
 
 def value(mean, std=0.25, n=3):
@@ -19,14 +18,15 @@ SUMMARY = {
 def test_main_table_holds_ours_and_the_papers():
     header, rule, plain, fasa = tables.appendix("main", SUMMARY).splitlines()
     assert [text.strip() for text in header.split("|")[1:-1]] == [
-        "row",
+        "",
         "mask AP",
         "mask APr",
         "mask APc",
         "mask APf",
         "n",
+        "row",
     ]
-    assert "1.0 ± 0.2 (1.2)" in plain and plain.rstrip().endswith("3 |")
+    assert "1.0 ± 0.2 (1.2)" in plain and plain.endswith("| 3 | `mask_rcnn`      |")
     assert "11.0 (10.2)" in fasa and "±" not in fasa
     assert len({len(line) for line in (header, rule, plain, fasa)}) == 1  # aligned
 
@@ -34,7 +34,8 @@ def test_main_table_holds_ours_and_the_papers():
 def test_rows_that_were_not_run_say_so():
     row = tables.appendix("main", {"mask_rcnn": SUMMARY["mask_rcnn"]}).splitlines()[-1]
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
-    assert cells == ["`mask_rcnn_fasa`", "not run (22.6)", "- (10.2)", "- (21.6)", "- (29.2)", "0"]
+    paper = ["not run (22.6)", "- (10.2)", "- (21.6)", "- (29.2)"]
+    assert cells == ["Mask R-CNN + FASA", *paper, "0", "`mask_rcnn_fasa`"]
 
 
 def test_other_columns_have_no_number_of_the_paper():
@@ -66,13 +67,18 @@ def test_paper_numbers_are_those_of_table_1():
     )
 
 
-def test_a_section_has_title_table_and_says_what_is_in_brackets():
-    summary = {"mask_rcnn": {f"segm_pool_{m}": value(5.0) for m in ("AP", "APr", "APc", "APf")}}
-    title, _, note, _, header, _, row, *others = tables.section("table6_pool", summary).splitlines()
-    assert title.startswith("## Table 6: AP_Pool") and "brackets" in note
+SCALE = tables.Scale("`small`, 6 classes", "fasa run 'evaluate@small-ROW-*'")
+
+
+def test_a_section_says_what_its_numbers_are():
+    found = {"mask_rcnn": {0: {f"segm_pool_{m}": 5.0 for m in ("AP", "APr", "APc", "APf")}}}
+    table, read, source = tables.section("table6_pool", found, SCALE).split("\n\n")
+    header, _, row, *others = table.splitlines()
     assert all("not run" in other for other in others) and len(others) == 5
-    assert "mask pool APr" in header and "5.0 ± 0.2" in row
-    assert "brackets" not in tables.section("augmentations", SUMMARY)
+    assert "mask pool APr" in header and "| 5.0 " in row and "nothing yet" in read
+    assert source.startswith("Ours: `small`, 6 classes; ") and "LVIS v1: 1,203 classes" in source
+    assert source.endswith("What makes a row: `fasa run 'evaluate@small-ROW-*'`.")
+    assert "brackets" not in tables.section("augmentations", {}, SCALE)
 
 
 def test_gains_stand_beside_the_rows_that_are_compared():
@@ -80,12 +86,47 @@ def test_gains_stand_beside_the_rows_that_are_compared():
         "mask_rcnn_rfs": {s: {f"segm_{m}": 10.0 + s for m in ("AP", "APr", "APc", "APf")} for s in (0, 1)},
         "mask_rcnn_rfs_fasa": {0: dict(segm_AP=10.5, segm_APr=8.0, segm_APc=1.0, segm_APf=1.0)},
     }
-    text = tables.section("table2", summarise(found), found)
-    header, _, base, missing, row = text.splitlines()[-5:]
+    table, read, _ = tables.section("table2", found, SCALE).split("\n\n")
+    header, _, base, missing, row = table.splitlines()
     assert "not run (23.2)" in missing
-    assert "gain in mask AP " in header and "gain in mask APr" in header and "both rows have" in text
-    assert [cell.strip() for cell in base.split("|")[-4:-1]] == ["-", "-", "-"]
-    assert [cell.strip() for cell in row.split("|")[-4:-1]] == ["+0.5", "-2.0", "`mask_rcnn_rfs`"]
+    assert "gain, mask AP " in header and "gain, mask APr" in header
+    assert [cell.strip() for cell in base.split("|")[-5:-2]] == ["-", "-", "-"]
+    assert [cell.strip() for cell in row.split("|")[-5:-2]] == ["+0.5", "-2.0", "Mask R-CNN + RFS"]
+    over = "Mask R-CNN + RFS + FASA +0.5 in mask AP and -2.0 in mask APr over Mask R-CNN + RFS, 1 seed"
+    assert read == f"**Read:** {over}."
+
+
+def test_of_many_comparisons_the_best_and_the_worst_are_told():
+    rows = tables.definition("augmentations")["rows"]
+    found = {row: {0: dict(segm_AP=1.0, segm_APr=float(i))} for i, row in enumerate(rows)}
+    found["mask_rcnn_smote"] = {0: dict(segm_AP=1.0, segm_APr=-3.0)}
+    read = tables.reading("augmentations", found)
+    assert "of 10 comparisons the best is Mask R-CNN + FASA +0.0 in mask AP and +10.0 in mask APr" in read
+    assert "the worst Mask R-CNN + SMOTE +0.0 in mask AP and -3.0 in mask APr" in read
+
+
+def test_the_costliest_error_of_each_row_is_told():
+    found = {
+        "mask_rcnn": {
+            0: dict(segm_tide_Cls=3.0, segm_tide_Loc=4.0),
+            1: dict(segm_tide_Cls=6.0, segm_tide_Loc=4.0),
+        }
+    }
+    text = tables.section("table1", found, SCALE)
+    assert "**Read:** Mask R-CNN loses most AP50 by Cls, 4.5 points." in text and "gain, " not in text
+    assert "neither row has run" in tables.section("table1", {}, SCALE)
+
+
+def test_rows_in_words():
+    expected = dict(
+        mask_rcnn_rfs_fasa_uniform="Mask R-CNN + RFS + FASA, drawn uniformly",
+        mask_rcnn_angular_m05="Mask R-CNN + angular transfer (Liu), margin 0.05",
+        cascade_rcnn_rfs="Cascade R-CNN + RFS",
+        ce_fasa_class="cross-entropy + FASA, class by class",
+        mask_rcnn_mixup="Mask R-CNN + mixup",
+        my_net="my + net",
+    )
+    assert {row: tables.words(row) for row in expected} == expected
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,136 @@
+"""Figure 1: the groups of classes that Mean-shift finds, against what a rendered set knows of its classes.
+
+Shapes: K classes, P permutations.
+"""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse, Rectangle
+
+from fasa.report.claims import PERMUTATIONS, companions, look_alikes, same_group
+from fasa.report.figures import group_map, line
+from fasa.report.tables import markdown
+
+BLUE = "#0000CC"
+NEAR = (
+    0.15  # of the plane's width: companions nearer than that are circled, look-alikes than twice that boxed
+)
+PAD = 0.022  # of it, around a class's name
+TRUTHS = {"look-alikes": look_alikes, "seen together": companions}
+
+
+def purity(groups: np.ndarray, truth: np.ndarray) -> float:
+    """Share of classes, in percent, that belong to the most frequent true cluster of their group.
+
+    Args:
+        groups, truth: of each class, numbers from 0, (K,).
+    """
+    table = np.zeros((groups.max() + 1, truth.max() + 1))
+    np.add.at(table, (groups, truth), 1)
+    return 100 * table.max(axis=1).sum() / len(groups)
+
+
+def clusters(pairs: np.ndarray, classes: int) -> np.ndarray:
+    """Which classes pairs join, directly or through others, (K,) numbers from 0."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    joined = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(classes, classes))
+    return connected_components(joined, directed=False)[1]
+
+
+def table(groups: dict[int, list[dict]]) -> str:
+    """Of each seed how many groups there are, and how well they agree with each truth, by chance too.
+
+    Args:
+        groups: of each seed the classes, as `fasa.data.census.group_text` writes them.
+    """
+    header = [
+        "seed",
+        "groups",
+        "classes alone",
+        "truth",
+        "pairs in one group, %",
+        "by chance",
+        "purity, %",
+        "by chance",
+    ]
+    body, ahead = [], []
+    for seed, classes in groups.items():
+        mine = np.array([one["group"] for one in classes])
+        sizes = np.bincount(mine)
+        head = [str(seed), str(len(sizes)), str((sizes == 1).sum())]
+        for name, pairs_of in TRUTHS.items():
+            pairs = pairs_of(classes)
+            if not len(pairs):
+                body.append([*head, name, "-", "-", "-", "-"])
+                continue
+            truth, together = clusters(pairs, len(mine)), same_group(classes)
+            rng = np.random.default_rng(0)
+            shuffled = [rng.permutation(len(mine)) for _ in range(PERMUTATIONS // 10)]
+            by_chance = [purity(mine[one], truth) for one in shuffled]
+            share, found = together[pairs[:, 0], pairs[:, 1]].mean(), purity(mine, truth)
+            low, high = np.percentile(by_chance, [2.5, 97.5])
+            expected = together[np.triu_indices(len(mine), 1)].mean()
+            numbers = [
+                f"{share:.0f}",
+                f"{expected:.0f}",
+                f"{found:.0f}",
+                f"{np.mean(by_chance):.0f} [{low:.0f}, {high:.0f}]",
+            ]
+            body.append([*head, name, *numbers])
+            ahead.append((name, found > high))
+    if not body:
+        return "Not run: no classes have been grouped."
+    told = "; ".join(
+        f"purity against {name} is beyond chance in {sum(one for which, one in ahead if which == name)} of "
+        f"{sum(which == name for which, _ in ahead)} seeds"
+        for name in dict(ahead)
+    )
+    told = told or "this data set does not say which classes are alike"
+    return f"{markdown(header, body)}\n\n**Read:** {told}."
+
+
+def figure(classes: list[dict]) -> Figure:
+    """The map of the classes and their groups; look-alikes boxed, companions circled."""
+    points = np.array([one["point"] for one in classes])
+    groups = np.array([one["group"] for one in classes])
+    drawn = group_map(points, groups, *([one[key] for one in classes] for key in ("shown", "frequency")))
+    axes, width = drawn.axes[0], np.ptp(points, axis=0).max()
+    alike = clusters(look_alikes(classes), len(classes))
+    for mine in (np.flatnonzero(alike == one) for one in np.flatnonzero(np.bincount(alike) > 1)):
+        boxed = set()
+        for group in np.unique(groups[mine]):
+            together = mine[groups[mine] == group]
+            low, high = points[together].min(axis=0) - PAD * width, points[together].max(axis=0) + PAD * width
+            if len(together) > 1 and max(high - low) < 2 * NEAR * width:
+                axes.add_patch(Rectangle(low, *(high - low), fill=False, linestyle="--", edgecolor="black"))
+                boxed |= set(together)
+        for one in set(mine) - boxed:
+            others = mine[mine != one]
+            nearest = others[np.linalg.norm(points[others] - points[one], axis=1).argmin()]
+            axes.plot(*points[[one, nearest]].T, color="black", linestyle=":", linewidth=1, zorder=0)
+    for pair in companions(classes):
+        a, b = points[pair]
+        length = np.hypot(*(b - a))
+        if length < NEAR * width:
+            angle = np.degrees(np.arctan2(*(b - a)[::-1]))
+            size = length + 3 * PAD * width, 3 * PAD * width
+            axes.add_patch(
+                Ellipse((a + b) / 2, *size, angle=angle, fill=False, edgecolor=BLUE, linewidth=1.4)
+            )
+        else:
+            axes.plot(*points[pair].T, color=BLUE, linestyle=":", linewidth=1, zorder=0)
+    handles = []
+    if len(look_alikes(classes)):
+        handles += [
+            line("look-alikes in one group, and near", "black", ls="--"),
+            line("another class's nearest look-alike", "black", ls=":", lw=1),
+        ]
+    if len(companions(classes)):
+        handles += [
+            line("ellipse: often seen together, and near", BLUE, lw=1.4),
+            line("often seen together, and far", BLUE, ls=":", lw=1),
+        ]
+    drawn.legend(handles=handles, ncols=2, loc="outside lower left")
+    return drawn

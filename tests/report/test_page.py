@@ -1,0 +1,89 @@
+"""The two pages of the report, from one executed notebook."""
+
+import base64
+import re
+
+import matplotlib.pyplot as plt
+import pytest
+
+from fasa.report import page, style
+from fasa.report.method import ALT, drawing
+from fasa.report.tables import markdown
+
+TABLE = markdown(["", "mask AP"], [["Mask R-CNN, a row with quite a lot of words in its name", "1.0"]])
+
+
+def cell(source, *outputs, kind="code"):
+    return dict(cell_type=kind, source=[source], outputs=list(outputs), metadata={})
+
+
+def shown(text):
+    return dict(output_type="display_data", data={"text/markdown": [text]}, metadata={})
+
+
+@pytest.fixture
+def notebook():
+    figure = dict(
+        data={"image/png": "AAAA"}, metadata={"image/png": dict(alt="A map.", place="report/map.png")}
+    )
+    return dict(
+        cells=[
+            cell("# A report\n", kind="markdown") | dict(outputs=[]),
+            cell("secret = 1", dict(output_type="stream", text="printed")),
+            cell("## Table 1: it costs < 5 & more", kind="markdown"),
+            cell("show(x)", shown(TABLE), shown("### Smaller\n\nSee [Figure 1](#figure-1).")),
+            cell("## Figure 1: a map", kind="markdown"),
+            cell("show_figure(y)", figure),
+        ]
+    )
+
+
+def test_the_text_is_what_a_reader_sees(notebook):
+    text = page.text(notebook)
+    assert text.startswith(
+        "# A report\n\n- [Table 1: it costs < 5 & more](#table-1)\n- [Figure 1: a map](#figure-1)\n"
+    )
+    assert TABLE in text and "![A map.](report/map.png)" in text
+    assert '<a id="figure-1"></a>\n\n## Figure 1: a map' in text
+    assert "secret" not in text and "printed" not in text and "AAAA" not in text
+    assert page.section(text, "Figure 1: a map") == "![A map.](report/map.png)" and not page.section(
+        text, "No"
+    )
+
+
+def test_the_page_holds_its_figures_and_loads_nothing(notebook, tmp_path):
+    style.use()
+    figure, _ = plt.subplots(figsize=(1, 1))
+    (tmp_path / "report").mkdir()
+    style.save(figure, tmp_path / "report" / "map")
+    html = page.page(page.text(notebook), tmp_path)
+    assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', html) == [] and "<script" not in html
+    (source,) = re.findall(r'<img src="data:image/svg\+xml;base64,([^"]+)" alt="A map." ?/>', html)
+    assert base64.b64decode(source) == (tmp_path / "report" / "map.svg").read_bytes()
+    links, places = (re.findall(rf'{name}="#?([\w-]+)"', html) for name in ("a href", "a id"))
+    assert set(links) == set(places) == {"table-1", "figure-1"}
+    assert '<div class="wide"><table>' in html and '<td class="text">Mask R-CNN, a row' in html
+    assert "<title>A report</title>" in html and "<p>See <a" in html and "prefers-color-scheme: dark" in html
+    assert page.page(page.text(notebook), tmp_path) == html
+
+
+def test_a_stage_that_has_not_run_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    assert page.main(["report@small"]) == 1 == page.main([])
+    said = capsys.readouterr().err
+    assert "executed/small/report.ipynb: no such notebook; run: fasa run report@small" in said
+
+
+def test_the_method_is_drawn_the_same_twice_and_inside_its_frame(tmp_path):
+    style.use()
+    for name in "ab":
+        figure = drawing()
+        style.save(figure, tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    (axes,) = figure.axes
+    frame = axes.get_window_extent()
+    for text in axes.texts:
+        box = text.get_window_extent()
+        assert frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1, text
+    assert len(ALT) > 100

@@ -27,7 +27,7 @@ COMMANDS = {  # name: module, the extra that brings what it imports, what it doe
         "pipeline",
         "say which stages are up to date, and which command does the rest",
     ),
-    "report": ("fasa.report.__main__", "pipeline", "show the main table"),
+    "report": ("fasa.report.__main__", "pipeline", "show the report's first table"),
 }
 
 

@@ -324,7 +324,7 @@ def text(checks: Sequence[Check]) -> str:
     """All of it in Markdown."""
     counts = Counter(check.verdict for check in checks)
     counted = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
-    header = ["", "claim", "metric", "verdict", "paper", "ours", "difference", "95% interval", "seeds"]
+    header = ["", "verdict", "claim", "metric", "paper", "ours", "difference", "95% interval", "seeds"]
     body, before = [], None
     for check in checks:
         claim, there = check.claim, check.measured
@@ -333,9 +333,9 @@ def text(checks: Sequence[Check]) -> str:
         says += f" on {check.where}" if check.where else ""
         paper = _change(*check.paper) if check.paper else "-"
         ours = [_change(there.before, there.after), *_interval(there)] if there else ["-", "-", "-", "-"]
-        told = says if says != before else ""  # of a claim with several metrics it is said once
-        body.append([claim.id, told, _metric(check), _labelled(check), paper, *ours])
-        before = says
+        told = says if (claim.id, says) != before else ""  # of several metrics it is said once
+        body.append([claim.id, _labelled(check), told, _metric(check), paper, *ours])
+        before = claim.id, says
     parts = [f"**{counted}**, of {len(checks)} checks.\n\n{HOW}", markdown(header, body)]
     by_claim = {check.claim.id: check.claim for check in checks if check.verdict in (OPPOSITE, NOT_SEEN)}
     if by_claim:

@@ -39,12 +39,13 @@ def class_gains(records: Records, against: dict[str, str], kind: str = "segm") -
 
     Args:
         against: each row's other row; pairs without a common seed are left out.
-        kind: "segm" or "bbox".
+        kind: "segm" or "bbox"; runs of boxes alone are left out of the first.
     """
     gains = {}
     for row, base in against.items():
         mine, theirs = records.get(row, {}), records.get(base, {})
-        if seeds := sorted(mine.keys() & theirs.keys()):
+        seeds = sorted(mine.keys() & theirs.keys())
+        if seeds and all(kind in side[seed].class_ap for side in (mine, theirs) for seed in seeds):
             each = [mine[seed].class_ap[kind] - theirs[seed].class_ap[kind] for seed in seeds]
             gains[f"{row}\nover {base}"] = np.mean(each, axis=0)
     return gains

@@ -51,8 +51,11 @@ table {{ border-collapse: collapse; font-size: .88em; font-variant-numeric: tabu
 td, th {{ padding: .3em .6em; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line) }}
 td {{ white-space: nowrap }}
 td.text {{ white-space: normal; min-width: 15rem }}
-th {{ background: var(--soft); min-width: 4.5em }}
+th {{ background: var(--soft); white-space: nowrap }}
 .contents {{ columns: 18rem }}
+@media (max-width: 36rem) {{
+  .wide:has(img)::before {{ content: "scroll sideways →"; font-size: .75em; position: sticky; left: 0 }}
+}}
 img {{ display: block; width: 100%; min-width: 34rem; max-width: 62rem }}
 img {{ background: #fff; border-radius: 4px }}
 </style>

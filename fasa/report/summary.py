@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
+from fasa.errors import UserError
 from fasa.record import Record
 
 Records = dict[str, dict[int, Record]]  # by row and seed
@@ -54,8 +55,15 @@ def metrics(records: Records) -> dict[str, dict[int, dict[str, float]]]:
 
 
 def read_census(results: str | Path) -> dict:
-    """What the profile's data set holds, see `fasa.data.census`."""
-    return json.loads(Path(results, "data.json").read_text())
+    """What the profile's data set holds, see `fasa.data.census`.
+
+    Raises:
+        UserError: its data have never been prepared.
+    """
+    path = Path(results, "data.json")
+    if not path.exists():
+        raise UserError(f"{path} is not here yet: the pipeline makes it. In a terminal: fasa run 'data@*'")
+    return json.loads(path.read_text())
 
 
 def gains(

@@ -42,3 +42,4 @@ def test_gains_by_class_are_means_over_shared_seeds():
     records = dict(base={0: run(1.0, np.nan), 1: run(2.0, 3.0)}, row={1: run(5.0, 1.0), 2: run(9.0, 9.0)})
     (title, gain), *others = class_gains(records, dict(row="base", other="base")).items()
     assert title == "row\nover base" and gain.tolist() == [3.0, -2.0] and not others
+    assert class_gains(records, dict(row="base"), "bbox") == {}

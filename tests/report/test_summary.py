@@ -1,5 +1,16 @@
+import pytest
+
+from fasa.errors import UserError
 from fasa.record import Record
-from fasa.report.summary import comparable, gains, machines, metrics, read_records, summarise
+from fasa.report.summary import (
+    comparable,
+    gains,
+    machines,
+    metrics,
+    read_census,
+    read_records,
+    summarise,
+)
 
 
 def write(results, row, seed, **values):
@@ -22,6 +33,11 @@ def test_rows_that_were_evaluated_are_found(tmp_path):
     assert found == {"a": {0: dict(segm_AP=0.0), 2: dict(segm_AP=2.0)}}
     assert metrics(read_records(tmp_path, ["a", "c"], [0]))["c"] == {0: dict(segm_AP=5.0)}
     assert read_records(tmp_path, ["b"], [0]) == {} and comparable({}) == ({}, [])
+
+
+def test_a_census_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"data\.json is not here yet: .* fasa run 'data@\*'$"):
+        read_census(tmp_path)
 
 
 def test_runs_of_other_images_are_set_aside_and_machines_named():

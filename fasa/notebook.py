@@ -72,12 +72,14 @@ def output(path: str | Path) -> Path:
 
 
 def made(path: str | Path) -> Path:
-    """Where to read what the pipeline makes: just made, or by hand what it has left.
+    """Where to read what the pipeline makes: what this run has just made, or else what it has left.
 
     Raises:
         UserError: it is not there.
     """
-    path = output(path) if under_pipeline() else Path(path)
+    path = Path(path)
+    if under_pipeline() and (mine := output(path)).exists():
+        return mine
     if not path.exists():
         raise UserError(f"{path} is not here yet: the pipeline makes it. In a terminal: fasa run '{_opened}'")
     return path

@@ -39,6 +39,8 @@ def test_by_hand_what_the_pipeline_has_left_is_read(repository, monkeypatch):
     assert not notebook.under_pipeline() and notebook.made("results/a.json").read_text() == "of the pipeline"
     monkeypatch.setenv("FASA_WORK_DIR", str(repository / "kept"))  # the runner, started by hand
     assert notebook.under_pipeline() and notebook.made("results/a.json").read_text() == "by hand"
+    (repository / "results" / "b.json").write_text("an input")
+    assert notebook.made("results/b.json").read_text() == "an input"
     monkeypatch.setenv("DVC_STAGE", "data@small")
     assert notebook.made("results/a.json").read_text() == "of the pipeline"
 

@@ -354,7 +354,7 @@ def test_the_report_fits_every_window(clone, first, chromium, width, scheme):
     context = chromium.new_context(viewport=dict(width=width, height=900), color_scheme=scheme)
     page, said, asked = context.new_page(), [], set()
     page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", said.append)
+    page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.add(request.url.partition(":")[0]))
     page.goto((clone / "results/tiny/report.html").as_uri())
     assert not said and asked <= {"file", "data"}

@@ -85,7 +85,7 @@ def run_all(page, path: str) -> dict:
 
 
 def too_wide(page) -> list[str]:
-    """What the outputs say that do not fit the width of the page; wide tables are given a bar to scroll by."""
+    """What the outputs say that do not fit the width of the page; tables are given a bar to scroll by."""
     return page.evaluate(
         """() => [...document.querySelectorAll('.jp-OutputArea-output')]
             .filter(one => one.scrollWidth > one.clientWidth + 1 && !one.querySelector('table'))

@@ -1,6 +1,7 @@
 """How figures look: colours that colour-blind readers tell apart, and files that are the same bytes twice."""
 
 from itertools import combinations
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -10,7 +11,10 @@ from matplotlib.figure import Figure
 
 from fasa.errors import UserError
 from fasa.report import style
+from fasa.report.method import drawing
+from fasa.report.tide_types import tide_types
 
+DOCS = Path(__file__).parents[2] / "docs"
 # What each kind of colour-blind eye sees, in linear RGB (Machado, Oliveira and Fernandes, 2009; severity 1).
 EYES = dict(
     typical=np.eye(3),
@@ -110,3 +114,12 @@ def test_style_replaces_the_users_own():
         style.use()
         assert mpl.rcParams["lines.linewidth"] == mpl.rcParamsDefault["lines.linewidth"]
         assert mpl.rcParams["axes.spines.top"] is False
+
+
+@pytest.mark.parametrize("name, figure", [("method", drawing), ("tide", tide_types)])
+def test_the_pages_show_what_is_drawn(name, figure, tmp_path):
+    """`style.use(); style.save(drawing(), "docs/method", ["svg"])`, by the pinned matplotlib."""
+    with mpl.rc_context():
+        style.use()
+        style.save(figure(), tmp_path / name, ["svg"])
+    assert (tmp_path / f"{name}.svg").read_bytes() == (DOCS / f"{name}.svg").read_bytes()

@@ -1,15 +1,10 @@
 """The pictures of TIDE's types: made-up scenes, of which each must be what its title says."""
 
-from pathlib import Path
-
 import pytest
 
 from fasa.evaluation import by_class
 from fasa.evaluation.tide import KINDS
-from fasa.report import style
-from fasa.report.tide_types import HEIGHT, SCENES, WIDTH, A, B, tide_types
-
-DOCS = Path(__file__).parents[2] / "docs"
+from fasa.report.tide_types import HEIGHT, SCENES, WIDTH, A, B
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -29,10 +24,3 @@ def test_each_scene_has_the_one_error_of_its_name(name):
     ]
     counts = {kind: int(count.sum()) for kind, count in by_class(gt, detections, "bbox").items()}
     assert counts == {kind: int(kind == name) for kind in KINDS}
-
-
-def test_the_page_shows_what_is_drawn(tmp_path):
-    """`style.save(tide_types(), "docs/tide", ["svg"])`, by the pinned matplotlib."""
-    style.use()
-    style.save(tide_types(), tmp_path / "tide", ["svg"])
-    assert (tmp_path / "tide.svg").read_bytes() == (DOCS / "tide.svg").read_bytes()

@@ -17,6 +17,7 @@ made("results/numbers.json").read_text()
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,10 @@ def start() -> None:
     """
     os.chdir(root())
     ipython = sys.modules.get("IPython")  # which a stage need not depend on
-    if not under_pipeline() and ipython and (shell := ipython.get_ipython()):
+    if under_pipeline():
+        return
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)  # mmengine's matter
+    if ipython and (shell := ipython.get_ipython()):
         shell.set_custom_exc((UserError,), _say)
 
 

@@ -123,7 +123,7 @@ MISTAKES = [
     ),
     ("embedded.train.final", 2, "embedded.train.final: Expected `float` <= 1.0"),
     ("embedded.train.batch", -8, "embedded.train.batch: Expected `int` >= 1"),
-    ("embedded.warmup.ramp", 801, "embedded.warmup: ramp 801 must be below iterations, 800"),
+    ("embedded.warmup.ramp", 401, "embedded.warmup: ramp 401 must be below iterations, 400"),
     ("embedded.train.steps", [500], "embedded.train: steps and final exclude each other"),
     ("embedded.threads", 0, "embedded.threads: Expected `int` >= 1"),
     ("embedded.threads", -1, "embedded.threads: Expected `int` >= 1"),

@@ -191,7 +191,7 @@ def test_every_row_of_the_committed_params_is_what_it_says(name, row_config, let
     if augmenter:
         adapts, changes = augmenter["type"].endswith("FASA"), augmenter["type"].endswith("Transfer")
         hook = hooks["AdaptationHook"]
-        assert (hook["every"], hook["signal"]) == (60 if adapts else None, "loss")
+        assert (hook["every"], hook["signal"]) == (100 if adapts else None, "loss")
         assert adapts == (hook["dataloader"] is not None)
         if adapts:
             assert hook["dataloader"].dataset.ann_file == "annotations/adapt.json"

@@ -78,7 +78,7 @@ def test_what_rfs_adds_at_most_follows_from_the_counts():
 def test_embedded_is_the_sum_of_dvc_yaml(capsys):
     table, text = told(capsys, "--profile", "embedded")
     assert (
-        float(table["train"][2]) == pytest.approx(3 * len(PARAMS.run.rows) * 180 / 3600, abs=0.05)
+        float(table["train"][2]) == pytest.approx(3 * len(PARAMS.run.rows) * 320 / 3600, abs=0.05)
         and "dvc.yaml" in text
     )
     assert table["train"][1] == ""  # no GPU

@@ -14,6 +14,7 @@ import numpy as np
 from fasa.errors import UserError
 from fasa.files import replacing
 
+SHOWN = 0.3  # the score from which on mmdet draws a detection
 STEP = 0.005  # percent: replicates are kept to this, in 16 bits
 UNMEASURED = np.iinfo(np.uint16).max
 PASS = "pass "  # before the name of a column of the adaptation passes

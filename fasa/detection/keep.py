@@ -31,9 +31,8 @@ from fasa.evaluation import (
     tide_replicates,
 )
 from fasa.job import Job
-from fasa.record import Rare, Record
+from fasa.record import SHOWN, Rare, Record
 
-SHOWN = 0.3  # the score from which on mmdet draws a detection
 PICTURES = 200  # rare objects of which a record keeps mask and box: some 15 KB
 
 

@@ -21,12 +21,12 @@ from mmengine.structures import InstanceData
 from fasa.data import source
 from fasa.data.lvis import image_path, read_annotations
 from fasa.evaluation import Detections, Example, GroundTruth, examples, read_detections, read_ground_truth
+from fasa.record import SHOWN
 from fasa.report.explore import Classes
 
 SIDE = 480  # pixels that an image is enlarged to at least, or outlines would cover it
 FONT = 8  # points of a label, as it is shown
 OFFERED = 1000  # images
-SHOWN = 0.3  # the score from which on mmdet draws a detection
 
 
 class Visualizer(DetLocalVisualizer):

@@ -15,12 +15,11 @@ from matplotlib.figure import Figure
 from fasa.data import lvis, source
 from fasa.data.lvis import image_path
 from fasa.evaluation import GroundTruth, read_ground_truth
-from fasa.record import Record
+from fasa.record import SHOWN, Record
 from fasa.report.style import COLOUR, row_colour
 from fasa.report.tables import seeds
 
 PICKED = 6
-SHOWN = 0.3  # the score from which on mmdet draws a detection
 RULE = (
     f"Of the rare objects of val that the records keep pictures of, spread evenly over it, the {PICKED} at "
     "even ranks from most lost to most gained with FASA, of one seed; not the best of them."

@@ -5,7 +5,7 @@ default_scope = "mmdet"
 default_hooks = dict(
     timer=None,
     logger=None,
-    checkpoint=dict(type="ExactResumeHook", every=100),
+    checkpoint=dict(type="ExactResumeHook"),
     progress=dict(type="ProgressHook"),
 )
 log_level = "WARNING"

@@ -16,10 +16,13 @@ KEPT = "losses.tsv"
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Prints iteration, losses and the time left, every `every` iterations, and keeps the losses.
+    """Prints iteration, losses and the time left now and then, and keeps the losses.
 
     They are in checkpoints, so that a resumed run has what was there before, and in ``losses.tsv`` in the
     work directory, which can be looked at while the run goes on.
+
+    Args:
+        every: iterations between lines; by default 50, or of a short run an eighth.
 
     Attributes:
         seconds: mean seconds per iteration since the start, adaptation passes included.
@@ -29,7 +32,7 @@ class ProgressHook(Hook):
 
     priority = "VERY_LOW"
 
-    def __init__(self, every: int = 50):
+    def __init__(self, every: int | None = None):
         self.every, self.seconds = every, float("nan")
         self.losses: list[dict[str, float]] = []
         self.sums: dict[str, Tensor] = {}  # since the last record; on the device, which is not waited for
@@ -37,6 +40,7 @@ class ProgressHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Start the clock."""
+        self.every = self.every or min(50, max(1, runner.max_iters // 8))
         self.start, self.iterations = time.perf_counter(), 0
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:

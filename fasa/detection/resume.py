@@ -132,7 +132,7 @@ class ExactResumeHook(Hook):
     ``resume=True`` without ``load_from`` takes what was written last.
 
     Args:
-        every: iterations between saves.
+        every: iterations between saves; by default 100, or of a short run a quarter.
 
     Raises:
         UserError: the checkpoint to resume from is cut off or of another model, or a loss is not a number.
@@ -141,7 +141,7 @@ class ExactResumeHook(Hook):
     # After every other hook of the same iteration, an adaptation among them.
     priority = "LOWEST"
 
-    def __init__(self, every: int = 100):
+    def __init__(self, every: int | None = None):
         self.every = every
         self.resumed: dict | None = None  # what the checkpoint says of the run that wrote it
         self.ranks: list[dict] | None = None  # random states of all ranks, where they have been gathered
@@ -175,6 +175,7 @@ class ExactResumeHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Take up the data where the run was; one that starts from weights alone has its own."""
+        self.every = self.every or min(100, max(1, runner.max_iters // 4))
         resumed, self.resumed = self.resumed, None
         if resumed is None or runner.iter == 0:
             return

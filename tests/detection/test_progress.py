@@ -7,6 +7,7 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 
 from fasa.detection.progress import ProgressHook, losses_table
+from fasa.detection.resume import read_checkpoint
 from fasa.detection.training import train
 
 
@@ -38,6 +39,14 @@ def test_a_line_is_the_mean_since_the_one_before(config, tmp_path, capsys):
     assert f"loss_cls {losses[1]['loss_cls']:.3f}"[:-1] in printed[1]
     table = list(csv.DictReader(losses_table(tmp_path / "work").splitlines(), delimiter="\t"))
     assert [{name: float(value) for name, value in row.items()} for row in table] == losses
+
+
+def test_a_short_run_speaks_at_each_eighth_and_can_be_resumed_from_each_quarter(config, tmp_path):
+    cfg = config(dict(type="FASA", prob_scale=4), 2, iterations=9)
+    hooks = train(cfg).hooks
+    (losses,) = (hook.losses for hook in hooks if isinstance(hook, ProgressHook))
+    assert [record["iteration"] for record in losses] == list(range(1, 10))
+    assert read_checkpoint(tmp_path / "work" / "last.pth")["meta"]["iter"] == 8
 
 
 def test_where_nothing_was_trained_the_table_has_no_rows(tmp_path):

@@ -53,6 +53,7 @@ ADVICE = re.compile(
     r"\s*$|To track the changes|\s+git add |To enable auto staging|\s+dvc config core.autostage"
     r"|Use `dvc push`|(Updating|Generating) lock file"
 )
+ASIDE = re.compile(r"\s|.*Warning: ")  # a package's warning and the code below it: not how far a stage is
 
 
 class Durations:
@@ -129,7 +130,7 @@ class Stages:
     def __init__(self, verbose: bool):
         self.verbose = verbose
         self.processes: dict[str, subprocess.Popen | None] = {}  # None while it is being started
-        self.last: dict[str, str] = {}  # the last line of each that runs
+        self.last: dict[str, str] = {}  # the last line of each that runs, but for asides
         self.stopping = False
         self.gpus = dict.fromkeys(visible_gpus(), 0)  # how many stages see each
         self.lock = threading.Lock()
@@ -176,7 +177,8 @@ class Stages:
                     continue
                 ran |= line.startswith("Running stage ")
                 lines.append(line)
-                self.last[name] = line
+                if not ASIDE.match(line):
+                    self.last[name] = line
                 if self.verbose:
                     say(f"{name}: {line}")
             fine = process.wait() == 0

@@ -319,6 +319,23 @@ def test_a_dvc_yaml_that_dvc_cannot_read_is_one_line(project):
     assert done.stderr.startswith("error: ") and "dvc.yaml" in done.stderr
 
 
+QUIET = """
+import time
+print("6/48", "loud.py:7: UserWarning: too loud", "  loud()", sep="\\n", flush=True)
+time.sleep(2)
+"""
+
+
+def test_how_far_a_stage_is_outlasts_a_warning(project, monkeypatch, capsys):
+    project.write("quiet.py", QUIET)
+    project.stages(quiet=dict(cmd="python quiet.py"))
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setattr("fasa.pipeline.side_by_side.HEARTBEAT", 1)
+    main(["quiet"])
+    said = {line for line in capsys.readouterr().out.splitlines() if line.startswith("  ... ")}
+    assert "  ... quiet: 6/48" in said and not any("loud" in line for line in said)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(3.4, "3 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (11100, "3 h 05 min")]
 )

@@ -19,6 +19,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from fasa.data.lvis import image_path
 from fasa.report.style import COLOUR, GROUP_COLOURS, GROUP_MARKERS, MARKER, row_colour
+from fasa.report.tables import words
 
 FREQUENCY = dict(r="rare", c="common", f="frequent")
 METRICS = dict(APr="rare", APc="common", APf="frequent")
@@ -122,7 +123,7 @@ def ap_by_frequency(runs: Runs) -> Figure:
         axes.set(title=f"{name} AP", xlabel="frequency group of the class")
     panels[0].set_ylabel("AP on val [%]")
     figure.suptitle("AP of rare, common and frequent classes")
-    figure.legend(handles=_of_bars(runs), ncols=len(runs) + 2, loc="outside lower center")
+    figure.legend(handles=_of_bars(runs), ncols=3, loc="outside lower center")
     return figure
 
 
@@ -156,13 +157,13 @@ def rows_by_frequency(runs: Runs, kind: str = "segm") -> Figure:
             axes.text(
                 0.5, 0.5, "none on val", ha="center", va="center", transform=axes.transAxes, color="0.3"
             )
-    panels[0].set_yticks(range(len(runs)), runs)
+    panels[0].set_yticks(range(len(runs)), map(words, runs))
     panels[0].set_ylim(len(runs) - 0.5, -0.5)  # the first row on top, half a row of air at both ends
     handles = []
     if shared:
         handles += [
             mark("o", "a seed that all rows have"),
-            line(f"mean of {next(iter(runs))}", ls="--", lw=1),
+            line(f"mean of {words(next(iter(runs)))}", ls="--", lw=1),
         ]
     if any(set(seeds) - shared for seeds in runs.values()):
         handles.append(mark("o", "a seed that some lack: compares with none", mfc="none"))
@@ -285,7 +286,7 @@ def regimes(found: dict[str, Runs], ratios: dict[str, float]) -> Figure:
         panels[1].plot(rare, y, MARKER["r"], color=colour)
         panels[1].plot(frequent, y, MARKER["f"], color=colour, mfc="none")
         handles += [
-            Patch(color=colour, label=row),
+            Patch(color=colour, label=words(row)),
             line(f"its ratio on LVIS, {wanted:g}", colour, ls="--", lw=1),
         ]
     panels[0].set(title="rare over frequent", xlabel="mask APr / APf on tune", xlim=(0, None))
@@ -318,7 +319,7 @@ def scale_curve(found: dict[str, Runs], scales: dict[str, float]) -> Figure:
             _curve(axes, [scales[one] for one in names], values, metric[-1], name)
         axes.set_xscale("log", base=2)
         axes.set_xticks([scales[one] for one in names], [f"{scales[one]:g}" for one in names])
-        axes.set(title=row, xlabel="prob_scale")
+        axes.set(title=words(row), xlabel="prob_scale")
     panels[0, 0].set_ylabel("mask AP on tune [%]")
     figure.suptitle("AP over the number of virtual features")
     _classes_beside(figure, panels[0, 0])
@@ -361,7 +362,7 @@ def tide_errors(runs: Runs, kind: str = "segm") -> Figure:
     panels[0].set(xlabel="type of error", ylabel="AP50 gained without it [points]")
     panels[1].set(xlabel="all errors of a kind")
     figure.suptitle(f"Where AP50 of {dict(segm='masks', bbox='boxes')[kind]} is lost")
-    figure.legend(handles=_of_bars(runs), ncols=len(runs) + 2, loc="outside lower center")
+    figure.legend(handles=_of_bars(runs), ncols=3, loc="outside lower center")
     return figure
 
 
@@ -383,7 +384,7 @@ def _bars(axes: Axes, runs: Runs, metrics: dict[str, str]) -> None:
 
 def _of_bars(runs: Runs) -> list[Line2D | Patch]:
     """The legend of `_bars`."""
-    handles = [Patch(color=row_colour(row), label=row) for row in runs]
+    handles = [Patch(color=row_colour(row), label=words(row)) for row in runs]
     handles.append(mark("o", "a seed", "black", mfc="white", markersize=4))
     if any(len(seeds) > 1 for seeds in runs.values()):
         handles.append(mark("|", "standard deviation", "black", markersize=12))
@@ -432,7 +433,7 @@ def class_accuracy(runs: dict[str, list[dict]], window: int = 10) -> Figure:
         below.plot(ranks, values, linestyle="", markersize=3, alpha=0.6, **style)
         smooth = np.convolve(values, np.full(window, 1 / window), mode="valid")
         below.plot(ranks[: len(smooth)] + (window - 1) / 2, smooth, color=row_colour(row), linewidth=2)
-        below.plot([], [], label=row, **style)
+        below.plot([], [], label=words(row), **style)
     below.set(xlabel="rank of the class, the most frequent first", ylabel="test accuracy [%]", ylim=(-3, 103))
     handles, _ = below.get_legend_handles_labels()
     handles += [
@@ -440,7 +441,7 @@ def class_accuracy(runs: dict[str, list[dict]], window: int = 10) -> Figure:
         line(f"mean of {window} neighbours", lw=2),
     ]
     figure.suptitle("Accuracy from the head to the tail")
-    figure.legend(handles=handles, ncols=len(runs) + 2, loc="outside lower center")
+    figure.legend(handles=handles, ncols=3, loc="outside lower center")
     return figure
 
 

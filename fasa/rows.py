@@ -50,6 +50,7 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
         check_augmenter(augmenter, source, where)
     changes_warmup = any(traits.load(name).warmup for name in fragments)
     changes_scores = augmenter is not None and method(augmenter).changes_scores
+    changes_moments = augmenter is not None and getattr(method(augmenter), "own_moments", False)
     scoring = [name for name in fragments if getattr(traits.load(name), "scores", False)]
     if scoring and changes_scores:
         raise UserError(
@@ -76,7 +77,7 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
         pretrained=pretrained(scale, profile),
         warmup=scale.warmup,
         train=scale.train,
-        own_warmup=mine.model != MODEL or changes_warmup or changes_scores,
+        own_warmup=mine.model != MODEL or changes_warmup or changes_scores or changes_moments,
     )
 
 

@@ -34,6 +34,8 @@ class ReleasedFASA(FASA):
     Args: as FASA's; `groups` is left out, since Mean-shift has no part in it.
     """
 
+    own_moments = True  # those of a warm-up that gathered FASA's would last: a rare class is seldom seen
+
     def __init__(
         self,
         num_classes: int,

@@ -196,7 +196,8 @@ def test_every_row_of_the_committed_params_is_what_it_says(name, row_config, let
         if adapts:
             assert hook["dataloader"].dataset.ann_file == "annotations/adapt.json"
         assert cfg.find_unused_parameters == changes
-        assert one.own_warmup == (changes or cascade or not {"seesaw", "normed", "adamw"}.isdisjoint(said))
+        apart = changes or cascade or not {"seesaw", "normed", "adamw"}.isdisjoint(said)
+        assert one.own_warmup == (apart or augmenter["type"] == "ReleasedFASA")
     assert cfg.optim_wrapper.optimizer.type == ("AdamW" if "adamw" in said else "SGD")
     wanted = dict(AdaptationHook=augmenter is not None, PhasesHook="phase" in (augmenter or {}))
     assert hooks.keys() == {"ChannelsLastHook", *(hook for hook, there in wanted.items() if there)}

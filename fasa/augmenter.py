@@ -81,6 +81,7 @@ class Augmenter(nn.Module):
 
     needs_maps: bool = False  # whether `observe` and `virtual` look at the RoI maps
     changes_scores: bool = False  # whether a model needs the augmenter at test time too
+    own_moments: bool = False  # whether it must not go on from what FASA gathered in a warm-up
     phase: int = 0  # iterations of the first of two stages after the warm-up; 0: there are no stages
 
     def __init__(

@@ -26,7 +26,7 @@ class Rare(NamedTuple):
     Of some of them, spread evenly, there is what a picture needs.
     """
 
-    score: np.ndarray  # (G,) the best, see `fasa.evaluation.best_scores`; NaN where nothing was found
+    score: np.ndarray  # (G,) the best, see `fasa.evaluation.best_detections`; NaN where nothing was found
     iou: np.ndarray  # (G,) of that detection with the object; NaN likewise
     pictured: np.ndarray  # (S,) which
     box: np.ndarray  # (S, 4) of the detection, x, y, w, h in pixels; NaN where there is none

@@ -50,7 +50,7 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
         check_augmenter(augmenter, source, where)
     changes_warmup = any(traits.load(name).warmup for name in fragments)
     changes_scores = augmenter is not None and method(augmenter).changes_scores
-    changes_moments = augmenter is not None and getattr(method(augmenter), "own_moments", False)
+    changes_moments = augmenter is not None and method(augmenter).own_moments
     scoring = [name for name in fragments if getattr(traits.load(name), "scores", False)]
     if scoring and changes_scores:
         raise UserError(

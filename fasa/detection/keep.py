@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-import pycocotools.mask
 import torch
 
 from fasa.data import lvis
@@ -21,7 +20,7 @@ from fasa.evaluation import (
     PROTOCOLS,
     Detections,
     GroundTruth,
-    best_scores,
+    best_detections,
     draws,
     fingerprint,
     judge,
@@ -87,35 +86,12 @@ def rare_objects(gt: GroundTruth, best: dict[str, Detections], rare: np.ndarray)
         rare: which objects are, (G,).
     """
     dt = best[gt.iou_type]
-    score = best_scores(gt, dt, gt.iou_type)[rare]
-    image, label = (
-        np.searchsorted(known, mine)
-        for known, mine in ((gt.image_ids, dt.image_id), (gt.category_ids, dt.category_id))
-    )
-    cell = image * len(gt.category_ids) + label
-    order = np.argsort(cell, kind="stable")
-    bounds = np.searchsorted(cell[order], [gt.cell[rare], gt.cell[rare] + 1])
-    which, iou = np.full(len(rare), -1), np.full(len(rare), np.nan)
-    for i in np.flatnonzero(~np.isnan(score)):
-        mine = order[bounds[0, i] : bounds[1, i]]
-        mine = mine[dt.score[mine] == score[i]]
-        size = gt.sizes[gt.image[rare[i]]]
-        fits = _overlap(dt.shape[mine], gt.shape[rare[i : i + 1]], size)
-        which[i], iou[i] = mine[fits.argmax()], fits.max()
+    which, score, iou = (column[rare] for column in best_detections(gt, dt, gt.iou_type))
     pictured = np.unique(np.linspace(0, len(rare) - 1, PICTURES).round().astype(int)) if len(rare) else rare
     shown = which[pictured]
     boxes = np.array([best["bbox"].shape[k] if k >= 0 else [np.nan] * 4 for k in shown]).reshape(-1, 4)
     masks = [dt.shape[int(k)] if k >= 0 and gt.iou_type == "segm" else b"" for k in shown]
     return Rare(score, iou, pictured, boxes, masks)
-
-
-def _overlap(found, truth, size: np.ndarray) -> np.ndarray:
-    """IoU of some detections with one object, (n,): masks or boxes in an image of this height and width."""
-    if not isinstance(found, np.ndarray):
-        found, truth = (
-            [dict(size=size.tolist(), counts=one) for one in masks.counts()] for masks in (found, truth)
-        )
-    return pycocotools.mask.iou(found, truth, [0])[:, 0]
 
 
 def machine() -> str:

@@ -16,7 +16,7 @@ from fasa.evaluation.bootstrap import (
     paired_bootstrap,
     replicates,
 )
-from fasa.evaluation.found import best_scores
+from fasa.evaluation.found import best_detections
 from fasa.evaluation.inputs import (
     Detections,
     GroundTruth,
@@ -45,7 +45,7 @@ __all__ = [
     "Protocol",
     "Result",
     "Spread",
-    "best_scores",
+    "best_detections",
     "bootstrap",
     "by_class",
     "draws",

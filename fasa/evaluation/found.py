@@ -1,5 +1,7 @@
 """How sure a detector is of each object that it should find (appendix H)."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from fasa.evaluation.cells import Cells
@@ -8,16 +10,21 @@ from fasa.evaluation.matches import LEAST_IOU
 from fasa.evaluation.overlap import overlaps, ranges
 
 
-def best_scores(gt, detections, iou_type: str = "segm") -> np.ndarray:
-    """The best score among the detections of an object's class at an IoU of .5 or more with it.
+class Found(NamedTuple):
+    """The best detection of each of G objects, in the order of `read_ground_truth`'s."""
 
-    Unlike in AP, one detection may speak for two objects of a class, and every detection counts: the question
-    is what a person sees at an object, not how well the scores rank.
+    which: np.ndarray  # (G,) int64, its place among the detections; -1 where there is none
+    score: np.ndarray  # (G,) in [0, 1]; NaN where there is none
+    iou: np.ndarray  # (G,) with the object, from .5 on; NaN where there is none
+
+
+def best_detections(gt, detections, iou_type: str = "segm") -> Found:
+    """Of the detections of an object's class at an IoU of .5 or more with it, that with the best score.
+
+    Of equal scores that which fits best. Unlike in AP, one detection may speak for two objects of a class,
+    and every detection counts: the question is what a person sees at an object, not how well the scores rank.
 
     Arguments and errors are those of `match`.
-
-    Returns:
-        (G,) in the order of `read_ground_truth`'s objects; NaN where there is no such detection.
     """
     gt = read_ground_truth(gt, iou_type)
     dt = read_detections(detections, gt)
@@ -30,7 +37,13 @@ def best_scores(gt, detections, iou_type: str = "segm") -> np.ndarray:
     first, found = cells.first[cell[order]], cells.found[cell[order]]
     iou = overlaps(first, found, cells.objects, dt.shape[order], gt.shape, gt.sizes[image[order]])
     detection, place = ranges(first, found)
-    near = iou >= LEAST_IOU[0]
-    best = np.full(len(gt.image), np.nan)
-    np.fmax.at(best, cells.objects[place[near]], dt.score[order][detection[near]])
-    return best
+    near = np.flatnonzero(iou >= LEAST_IOU[0])
+    thing, dets, iou = cells.objects[place[near]], order[detection[near]], iou[near]
+    best_first = np.lexsort((dets, -iou, -dt.score[dets], thing))
+    things, first = np.unique(thing[best_first], return_index=True)
+    best = best_first[first]
+    n = len(gt.image)
+    result = Found(np.full(n, -1), np.full(n, np.nan), np.full(n, np.nan))
+    for column, values in zip(result, (dets, dt.score[dets], iou), strict=True):
+        column[things] = values[best]
+    return result

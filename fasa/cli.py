@@ -17,7 +17,7 @@ COMMANDS = {  # name: module, the extra that brings what it imports, what it doe
     ),
     "check": (
         "fasa.check",
-        "evaluation",
+        "pipeline",
         "say what is installed, whether mmcv's ops run, whether data are complete",
     ),
     "plan": ("fasa.pipeline.plan", "pipeline", "check params.yaml and write what every stage depends on"),
@@ -56,7 +56,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.name and error.name.startswith("fasa"):
             raise
         raise UserError(f'fasa {arguments.command} needs {error.name}: pip install "fasa[{extra}]"') from None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

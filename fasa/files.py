@@ -4,12 +4,20 @@ import errno
 import glob
 import os
 import stat
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from fasa.errors import UserError
+
+# What reading a damaged archive, or arrays from one, may raise.
+UNREADABLE = (
+    *(OSError, ValueError, EOFError, TypeError, KeyError, AttributeError, MemoryError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 Shapes: K classes, R resamples of the images, G rare objects, S of them with a picture, T adaptation passes.
 """
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasa.errors import UserError
-from fasa.files import replacing
+from fasa.files import UNREADABLE, replacing
 
 SHOWN = 0.3  # the score from which on mmdet draws a detection
 STEP = 0.005  # percent: replicates are kept to this, in 16 bits
@@ -103,7 +102,7 @@ class Record:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return cls._of(dict(arrays))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise UserError(f"{path}: cannot read a run's record ({error}); evaluate again") from None
 
     @classmethod

@@ -59,23 +59,16 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
     adapt_every = mine.adapt_every if mine.adapt_every is not None else adapting and adapting.adapt_every
     if adapt_every is not None and not method(augmenter).adapts():
         raise UserError(f"params.yaml: {where}.adapt_every: nothing adapts in this row; leave it out")
-    return Job(
-        profile=profile,
-        data=f"data/{profile}",
-        configs=scale.configs or profile,
-        config=scale.config,
-        weights=scale.weights,
+    return _job(
+        profile,
+        scale,
         row=row,
         seed=seed,
-        threads=scale.threads,
-        optimizer=scale.optimizer,
         model=mine.model,
         traits=fragments,
         augmenter=augmenter,
         adapt_every=adapt_every,
         signal=mine.signal or (adapting.signal if adapting else "loss"),
-        pretrained=pretrained(scale, profile),
-        warmup=scale.warmup,
         train=scale.train,
         own_warmup=mine.model != MODEL or changes_warmup or changes_scores or changes_moments,
     )
@@ -84,26 +77,24 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
 def shared_warmup(params: Params, profile: str, seed: int) -> Job:
     """The job of what the rows of a seed share: FASA gathers moments and draws nothing."""
     scale = params.sections[profile]
+    train = scale.warmup or scale.train
+    return _job(profile, scale, row="warmup", seed=seed, augmenter=dict(type="FASA"), train=train)
+
+
+def _job(profile: str, scale: Profile, **own: Any) -> Job:
+    """A job at a profile's scale."""
     return Job(
         profile=profile,
         data=f"data/{profile}",
         configs=scale.configs or profile,
         config=scale.config,
         weights=scale.weights,
-        row="warmup",
-        seed=seed,
         threads=scale.threads,
         optimizer=scale.optimizer,
-        augmenter=dict(type="FASA"),
-        pretrained=pretrained(scale, profile),
+        pretrained=f"runs/{profile}/pretrain.pth" if scale.pretrain else None,
         warmup=scale.warmup,
-        train=scale.warmup or scale.train,
+        **own,
     )
-
-
-def pretrained(scale: Profile, profile: str) -> str | None:
-    """Where the stage `pretrain` leaves the backbone of a profile that has one."""
-    return f"runs/{profile}/pretrain.pth" if scale.pretrain else None
 
 
 def candidate(params: Params, study: str, name: str, seed: int) -> Candidate:
@@ -174,7 +165,7 @@ def compose_classifier(params: Params, set_name: str, row: str, seed: int) -> cl
     )
 
 
-def check_augmenter(section: dict[str, Any], where: str, row: str = "") -> None:
+def check_augmenter(section: dict[str, Any], where: str, row: str) -> None:
     """Build an augmenter for two classes: it checks what it is given.
 
     Args:

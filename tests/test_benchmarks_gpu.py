@@ -1,22 +1,19 @@
 """The GPU benchmark's own code on a CPU: what it checks, and that its faster training trains the same."""
 
 import json
-import zipfile
 from argparse import Namespace
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from benchmarks.augmenters import run as steps
 from benchmarks.gpu import agreement, cifar, cifar_data, mmcv_ops, run
 from fasa.classification import experiment, training
 from fasa.classification.job import Row, Schedule
 from fasa.classification.learner import Learner
-from fasa.data.images import LongTailed, Split, divide, exponential_counts
+from fasa.data.images import LongTailed, Split
 from fasa.params import read_params
 
 ROOT = Path(__file__).parents[1]
@@ -99,24 +96,6 @@ def test_packed_images_come_back(data, tmp_path):
         for a, b in zip(getattr(data, part), getattr(again, part), strict=True):
             np.testing.assert_array_equal(a, b)
             assert a.dtype == b.dtype
-
-
-def test_tail_of_a_zip_of_pngs(tmp_path):
-    with zipfile.ZipFile(tmp_path / "pngs.zip", "w") as archive:
-        for part, n in (("test", 3), ("train", 12)):
-            for kind in range(3):
-                for i in reversed(range(n)):
-                    buffer = BytesIO()
-                    Image.fromarray(np.full((8, 8, 3), 20 * i + kind, np.uint8)).save(buffer, "PNG")
-                    archive.writestr(f"{part}/{'cab'[kind]}/{i:02d}.png", buffer.getvalue())
-    data = cifar_data.read_pngs(tmp_path / "pngs.zip", ratio=4, adapt=5)
-    assert data.names == ["a", "b", "c"] and data.counts.tolist() == [12, 6, 3]
-    labels, counts = np.repeat(np.arange(3), 12), exponential_counts(12, 3, 4)
-    chosen = divide(labels, np.stack([counts, [0, 5, 5]]), 0)
-    values = np.concatenate([20 * np.arange(12) + "cab".index(kind) for kind in "abc"])
-    for split, part in zip((data.train, data.adapt), chosen, strict=True):
-        np.testing.assert_array_equal(split.images[:, 0, 0, 0], values[part])
-        np.testing.assert_array_equal(split.labels, labels[part])
 
 
 def test_runs_side_by_side_give_what_runs_alone_give(data, monkeypatch, tmp_path):

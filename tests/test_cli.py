@@ -8,9 +8,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from fasa import __version__
 from fasa.cli import COMMANDS, main
+from fasa.pipeline import closure
 
 ROOT = Path(__file__).parents[1]
 TOML = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -104,3 +107,25 @@ def test_with_the_core_alone_each_command_names_its_extra(name, extra):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: fasa {name} needs ")
     assert done.stderr.endswith(f': pip install "fasa[{extra}]"\n') and done.stderr.count("\n") == 1
+
+
+def needed(lines):
+    """The distributions that lines of pyproject.toml bring."""
+    found = set()
+    for one in map(Requirement, lines):
+        if one.name == "fasa":
+            found |= set().union(*(needed(PROJECT["optional-dependencies"][extra]) for extra in one.extras))
+        else:
+            found |= closure.requirements(canonicalize_name(one.name))
+    return found
+
+
+@pytest.mark.parametrize(("module", "extra"), [(module, extra) for module, extra, _ in COMMANDS.values()])
+def test_an_extra_brings_all_that_its_commands_import(module, extra, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    brought = needed(PROJECT["dependencies"]) | needed(PROJECT["optional-dependencies"][extra])
+    _, packages = closure.closure([module])
+    packages -= {"mmcv"}  # which `check` tries, and says whether it is there
+    for package in packages:
+        from_ = {canonicalize_name(one) for one in closure.distributions().get(package, [])}
+        assert not from_ or from_ & brought, package

@@ -200,6 +200,8 @@ def test_the_choice_of_settings_runs(clone, first, chosen):
     text = (clone / "results" / "tiny" / "choice" / "regime" / "table.md").read_text()
     assert "`fewer`" in text and text.endswith("\nChosen: none, no candidate may be.\n")  # of 4 iterations
     assert lock(clone) == first
+    study = "tuning/prob_scale/dvc.yaml:candidate@tiny-prob_scale-x4-0"
+    assert fasa(clone, "plan", "--why", study).stdout == f"{study}: nothing that it depends on has changed\n"
 
 
 def test_editing_a_row_affects_that_row_alone(clone, first):
@@ -313,7 +315,7 @@ def test_each_notebook_runs_by_hand(run, name):
 def test_what_is_missing_is_a_sentence_and_ends_the_run(run):
     said = run("04_no_groups", whole=False)  # of a profile that is not planned
     assert said.endswith(
-        "cluster@lvis-0.json: no such job; run: dvc repro plan (fasa plan --dry names the stages)\n"
+        "cluster@lvis-0.json: no such job; run: dvc repro plan (dvc stage list --all names the stages)\n"
     )
 
 

@@ -64,3 +64,17 @@ def test_another_file_is_refused(tmp_path, content):
         Record.load(tmp_path / "a.npz")
     with pytest.raises(UserError, match="none.npz"):
         Record.load(tmp_path / "none.npz")
+
+
+def test_a_damaged_file_is_one_line_wherever_it_is_damaged(tmp_path):
+    path = tmp_path / "a.npz"
+    record().save(path)
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        try:
+            Record.load(path)
+        except UserError:
+            refused += 1
+    assert refused > len(whole) / 14  # dates and the like may change

@@ -16,32 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fasa.data.images import LongTailed, Split, check, divide, exponential_counts
+from fasa.data.folder import Settings, load
+from fasa.data.images import LongTailed, Split, check
 from fasa.files import replacing
 
 PARTS = "train", "adapt", "test"
 SIDE = 10  # images to a side of a mosaic: alone, each would pay for its own tables
-
-
-def read_pngs(path: Path, ratio: float = 100, adapt: int = 100, seed: int = 0) -> LongTailed:
-    """The data set, from ``train/CLASS/*.png`` and ``test/CLASS/*.png`` in a zip."""
-    with zipfile.ZipFile(path) as archive:
-        files = sorted(name for name in archive.namelist() if name.endswith(".png"))
-        parts = {part: [name.split("/") for name in files if name.startswith(part)] for part in PARTS}
-        names = sorted({kind for _, kind, _ in parts["train"]})
-        labels = {part: np.array([names.index(kind) for _, kind, _ in parts[part]]) for part in parts}
-        full = labels["train"]
-        counts = exponential_counts(len(full) / len(names), len(names), ratio)
-        left = np.minimum(np.bincount(full) - counts, adapt)
-        chosen = divide(full, np.stack([counts, left]), seed)
-
-        def split(part: str, which: np.ndarray) -> Split:
-            images = [Image.open(io.BytesIO(archive.read("/".join(parts[part][i])))) for i in which]
-            return Split(np.stack([np.asarray(one.convert("RGB")) for one in images]), labels[part][which])
-
-        train, held_out = (split("train", which) for which in chosen)
-        test = split("test", np.arange(len(labels["test"])))
-    return check(LongTailed(train, held_out, test, names, flip=True))
 
 
 def pack(data: LongTailed, path: Path) -> None:
@@ -96,7 +76,7 @@ def main() -> None:
     parser.add_argument("pngs", type=Path, help="a zip with train/CLASS/*.png and test/CLASS/*.png")
     parser.add_argument("packed", type=Path, help="the file to write")
     arguments = parser.parse_args()
-    data = read_pngs(arguments.pngs)
+    data = check(load(Settings(path=str(arguments.pngs), ratio=100), 0))
     pack(data, arguments.packed)
     again = unpack(arguments.packed)
     sizes = [len(getattr(again, part).labels) for part in PARTS]

@@ -37,7 +37,7 @@ class Row(Section):
         loss: of the classifier.
         augmenter: a class of `fasa` and its arguments, such as ``{type: FASA, prob_scale: 8, warmup: 5}``;
             here its `warmup` counts epochs. None: off.
-        adapt_every: epochs between adaptation passes; None: never.
+        adapt_every: epochs between adaptation passes.
         adapt_split: what is measured: images held out for it, or the paper's choice, the test split itself,
             whose results are then leaky.
         signal: what of it: the mean cross-entropy of each class, or its accuracy (appendix B.2).
@@ -45,7 +45,7 @@ class Row(Section):
 
     loss: Losses = "cross_entropy"
     augmenter: dict[str, Any] | None = None
-    adapt_every: Positive | None = 1
+    adapt_every: Positive = 1
     adapt_split: Literal["adapt", "test"] = "adapt"
     signal: Literal["loss", "metric"] = "loss"
 

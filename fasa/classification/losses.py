@@ -39,16 +39,6 @@ class BalancedSoftmax:
         return F.cross_entropy(logits.float() + self.shift, labels)
 
 
-class LogitAdjustment(BalancedSoftmax):
-    """Cross-entropy of ``logits + tau log pi``, pi the class frequencies (Menon et al. 2021, eq. 10).
-
-    With tau = 1 it is balanced softmax: their shifts differ by a constant, which a softmax ignores.
-    """
-
-    def __init__(self, counts: Tensor, tau: float = 1.0):
-        self.shift = (tau * (counts.double() / counts.sum()).log()).float()
-
-
 class LDAM:
     """Label-distribution-aware margins with deferred re-weighting, LDAM-DRW (Cao et al. 2019).
 
@@ -79,5 +69,4 @@ LOSSES = dict(
     balanced_softmax=BalancedSoftmax,
     cross_entropy=CrossEntropy,
     ldam_drw=LDAM,
-    logit_adjustment=LogitAdjustment,
 )

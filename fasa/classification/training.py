@@ -67,7 +67,7 @@ def train(
     train_images = Images(data.train, *moments, device)
     counts = torch.tensor(data.counts, device=device)
     learner = Learner(counts, data.train.images.shape[-1], schedule, row, seed, amp)
-    adapting = learner.augmenter is not None and learner.augmenter.adapts() and row.adapt_every is not None
+    adapting = learner.augmenter is not None and learner.augmenter.adapts()
     held_out = Images(getattr(data, row.adapt_split), *moments, device) if adapting else None
 
     run, path = identity(data, schedule, row, seed=seed, threads=threads, amp=amp), Path(work_dir, LAST)

@@ -119,7 +119,7 @@ def _opened(path: str) -> Iterator[tuple[Files, Callable[[str], bytes]]]:
                         _sorted(path, dict.fromkeys(archive.namelist())),
                         lambda name: _member(path, archive, name),
                     )
-            except zipfile.BadZipFile as error:
+            except (zipfile.BadZipFile, NotImplementedError) as error:
                 raise UserError(f"{path}: is no zip file that can be read ({error})") from None
 
 

@@ -3,7 +3,6 @@
 Shape legend: N images of a split, H x W pixels, C channels, K classes, P parts that images are divided among.
 """
 
-import zipfile
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 from msgspec import Meta
 
 from fasa.errors import UserError
-from fasa.files import replacing
+from fasa.files import UNREADABLE, replacing
 
 Ratio = Annotated[float, Meta(ge=1)]  # images of the most frequent class to those of the rarest
 
@@ -155,7 +154,7 @@ def load(path: str | Path) -> LongTailed:
         with np.load(path, allow_pickle=False) as arrays:
             parts = [Split(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in PARTS]
             return check(LongTailed(*parts, arrays["names"].tolist(), bool(arrays["flip"])))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise UserError(
             f"{path}: missing or broken ({error}); run: dvc repro images@{Path(path).parent.name}"
         ) from None

@@ -4,8 +4,6 @@ I images, K classes, G objects, N detections. A *cell* is one class in one image
 """
 
 import os
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -19,17 +17,13 @@ from fasa.errors import UserError
 from fasa.evaluation import native
 from fasa.evaluation.masks import Masks, Outlines, check_sizes, compressed, drawn, mask_areas
 from fasa.evaluation.reading import Text, called, read, read_objects, read_results
-from fasa.files import replacing
+from fasa.files import UNREADABLE, replacing
 
 SHAPE_FIELD = {"segm": "segmentation", "bbox": "bbox"}
 FREQUENCIES = "rcf"
 RARE, COMMON = 10, 100  # LVIS: a class of at most so many training images is rare, or common
 COLUMNS = ("image_id", "category_id", "score")
 ZIP = b"PK"
-UNREADABLE = (
-    *(OSError, ValueError, EOFError, TypeError, KeyError, AttributeError, MemoryError, NotImplementedError),
-    *(zipfile.BadZipFile, zlib.error),
-)
 FARTHEST = 1e9  # pixels: no box reaches so far
 
 

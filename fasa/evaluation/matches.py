@@ -16,7 +16,6 @@ from fasa.errors import UserError
 from fasa.evaluation import native
 from fasa.evaluation.cells import Cells
 from fasa.evaluation.inputs import (
-    UNREADABLE,
     Detections,
     GroundTruth,
     checked,
@@ -28,7 +27,7 @@ from fasa.evaluation.masks import Masks, mask_areas
 from fasa.evaluation.overlap import lexsort, ordered, overlaps, places, ranges
 from fasa.evaluation.protocols import PROTOCOLS, Protocol
 from fasa.evaluation.protocols import checked as checked_protocols
-from fasa.files import replacing
+from fasa.files import UNREADABLE, replacing
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AREAS = {"": (0, 1e10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}  # pixels, ends included

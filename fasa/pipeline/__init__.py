@@ -1,5 +1,6 @@
-"""The machinery between DVC and the notebooks: strip a notebook, run it as a stage, keep its outputs honest.
+"""The machinery between params.yaml, DVC and the notebooks.
 
-``python -m fasa.pipeline.strip``  a notebook without its outputs, which the real stages depend on
-``python -m fasa.pipeline.run``    a stripped notebook, executed by papermill with the stage's parameters
+``fasa.pipeline.plan``          params and code become jobs, which the stages depend on
+``fasa.pipeline.run``           a stage: its notebook, executed by papermill with its job's settings
+``fasa.pipeline.side_by_side``  many stages at once, ``fasa run``
 """

@@ -10,6 +10,7 @@ from pathlib import Path
 import grimp
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from fasa.pipeline import strip
 
@@ -65,9 +66,14 @@ def file_of(module: str) -> Path:
 
 
 def data_files(modules: Iterable[str]) -> list[Path]:
-    """What lies beside modules and is part of them: the report's tables, the evaluator's compiled core."""
-    folders = {file_of(module).parent for module in modules}
-    return [path for folder in folders for path in folder.iterdir() if path.suffix in (".yaml", ".cpp")]
+    """What modules read from beside them: the report's tables, the source of the evaluator's core."""
+    beside = {file_of(module): file_of(module).parent.iterdir() for module in modules}
+    return [
+        path
+        for module, paths in beside.items()
+        for path in paths
+        if path.suffix in (".yaml", ".cpp") and path.name in module.read_text()
+    ]
 
 
 def config_files(path: Path) -> list[Path]:
@@ -94,12 +100,7 @@ content_hash = cache(strip.content_hash)  # many stages have the same files
 def pins() -> dict[str, str]:
     """The versions that set-up installs, by the names of the distributions in lower case."""
     lines = re.findall(r"^([A-Za-z0-9][\w.-]*)==([^\s;#]+)", PINS.read_text(), re.MULTILINE)
-    return {plain(name): version for name, version in lines}
-
-
-def plain(name: str) -> str:
-    """A distribution's name as it is compared."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return {canonicalize_name(name): version for name, version in lines}
 
 
 @cache
@@ -121,16 +122,15 @@ def requirements(name: str) -> frozenset[str]:
             wanted = [Requirement(line) for line in metadata.requires(one) or []]
         except metadata.PackageNotFoundError:
             continue
-        todo += [plain(each.name) for each in wanted if each.marker is None or each.marker.evaluate(MACHINE)]
+        wanted = [one for one in wanted if one.marker is None or one.marker.evaluate(MACHINE)]
+        todo += [canonicalize_name(one.name) for one in wanted]
     return frozenset(found)
 
 
 def packages(names: Iterable[str]) -> dict[str, str]:
     """The pinned versions of all that some packages, named as they are imported, stand on."""
-    names = {one for name in names for one in (name, *BESIDE.get(name, ()))} - {
-        ROOT,
-        "dvc",
-    }  # dvc makes no result
-    mine = {plain(one) for name in names for one in distributions().get(name, [])}
+    names = {one for name in names for one in (name, *BESIDE.get(name, ()))}
+    names -= {ROOT, "dvc"}  # dvc makes no result
+    mine = {canonicalize_name(one) for name in names for one in distributions().get(name, [])}
     needed = set().union(*map(requirements, mine))
     return {name: pins()[name] for name in sorted(needed) if name in pins()}

@@ -229,8 +229,9 @@ def said(params: Params, profile: str, gpus: int, on_gpu: bool, total: Taken) ->
     """What has to be known to trust the table."""
     if not on_gpu:
         return (
-            "An estimate from the seconds in dvc.yaml, of a core at the embedded profile's scale; what is "
-            "left out takes seconds.\nTwo stages side by side on two cores halve the time."
+            "An estimate from the seconds in dvc.yaml, of a core at the embedded profile's scale; tuning "
+            "studies are left out, and what takes seconds.\n"
+            "Two stages side by side on two cores halve the time."
         )
     repeats = any(RARELY in params.rows[row].traits for row in params.run.rows)
     batch, each = params.sections[profile].train.batch, f"on {gpus} of them" if gpus > 1 else "on one"

@@ -55,7 +55,7 @@ def execute(notebook: dict[str, Any], parameters: dict[str, Any], source: Path, 
         UserError: a cell failed, the kernel died, or a file could not be written.
     """
     logging.getLogger("papermill").addHandler(logging.NullHandler())  # what is to be said is said below
-    with temporary_folder(room=SOCKET_PATH) as private, readable_errors(partial):
+    with temporary_folder(SOCKET_PATH) as private, readable_errors(partial):
         # an IPython without the user's start-up files
         os.environ.update(JUPYTER_RUNTIME_DIR=str(private), IPYTHONDIR=str(private))
         try:

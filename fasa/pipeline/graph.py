@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from dvc.dependency import Dependency
-from dvc.exceptions import DvcException
 from dvc.output import Output
 from dvc.repo import Repo
 from dvc.stage import Stage
 
 from fasa.errors import UserError
 from fasa.pipeline.project import root
+from fasa.pipeline.stage import dvc_errors
 
 RESULTS = "results"  # the folder of what is committed
 STATES = {
@@ -51,7 +51,7 @@ class Graph:
 
     def __init__(self):
         os.chdir(root())  # names and paths are relative to it
-        with _dvc_errors():
+        with dvc_errors():
             self.repo = Repo(_wait_for_lock=True)
             with self.repo.lock:
                 index = self.repo.index
@@ -100,7 +100,7 @@ class Graph:
 
     def states(self, names: Iterable[str]) -> dict[str, str]:
         """Of each stage one of `STATES`, if what it needs stays as it is."""
-        with _dvc_errors(), self.repo.lock:
+        with dvc_errors(), self.repo.lock:
             return {name: self._state(name) for name in names}
 
     def _state(self, name: str) -> str:
@@ -168,7 +168,7 @@ class Graph:
         Its entry in dvc.lock is put back.
         """
         stage = self.stages[name]
-        with _dvc_errors(), self.repo.lock:
+        with dvc_errors(), self.repo.lock:
             if not any(out.changed_checksum() for out in stage.outs):
                 return False
             for out in stage.outs:
@@ -195,17 +195,3 @@ def _closure(names: Iterable[str], edges: dict[str, set[str]]) -> set[str]:
         found |= new
         new = {far for near in new for far in edges[near]} - found
     return found
-
-
-class _dvc_errors:
-    """DVC's exceptions as a UserError of one line: its own words and those of what caused it."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind, error, _traceback) -> None:
-        if isinstance(error, DvcException):
-            words = [str(error)]
-            while error := error.__cause__:
-                words.append(str(error))
-            raise UserError(": ".join(" ".join(word.split()) for word in words if word)) from None

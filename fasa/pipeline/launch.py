@@ -44,7 +44,7 @@ def launcher(profile: str) -> list[str]:
             section = resolved(params, profile) if profile in params else None
         except (yaml.YAMLError, AttributeError, TypeError) as error:
             raise UserError(f"{path}: {' '.join(str(error).split())}") from None
-        wanted = section.get("launch", "") if isinstance(section, dict) else ""
+        wanted = section.get("launch") or "" if isinstance(section, dict) else ""
     if isinstance(wanted, list) and all(isinstance(word, str) for word in wanted):
         return wanted
     try:

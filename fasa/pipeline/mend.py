@@ -16,6 +16,7 @@ from dvc.lock import make_lock
 from dvc.repo import Repo
 
 from fasa.files import replacing
+from fasa.pipeline.stage import dvc_errors
 
 ENTRY = re.compile(rb"^  (\S.*):$", re.MULTILINE)  # of a stage in dvc.lock
 
@@ -29,7 +30,7 @@ def mend() -> list[str]:
     Returns:
         A line for each file that was broken.
     """
-    with Repo(_wait_for_lock=True) as repo, repo.lock:
+    with dvc_errors(), Repo(_wait_for_lock=True) as repo, repo.lock:
         folder, mended = Path(repo.root_dir), []
         rwlock = Path(repo.tmp_dir, "rwlock")
         with make_lock(f"{rwlock}.lock"):  # as DVC does around its own edits

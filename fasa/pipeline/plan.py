@@ -4,7 +4,7 @@ Each stage of dvc.yaml depends on ``build/jobs/STAGE.json``: its settings, resol
 that it imports. So a stage runs again when something changes that it uses, and only then.
 
     plan                writes ``build/jobs`` and ``build/notebooks``
-    plan --dry          says what it would write, stage by stage, and changes nothing
+    plan --dry          says how many stages it would plan, and changes nothing
     plan --why STAGE    says what has changed since a stage last ran
     plan --profile P    says what a profile's stages will take, see `fasa.pipeline.estimate`
 """
@@ -238,13 +238,13 @@ def why(stage: str, params: Params) -> list[str]:
     """
     from fasa.pipeline.stage import recorded
 
-    planned = {one.name: one for one in stages(params)}
-    if stage not in planned:
-        raise UserError(f"there is no stage {stage!r} that runs a notebook; dvc stage list names them")
+    planned, name = {one.name: one for one in stages(params)}, stage.rpartition(":")[2]
+    if name not in planned:
+        raise UserError(f"there is no stage {stage!r} that runs a notebook; dvc stage list --all names them")
     found = []
     before = recorded(stage, found)
     if before is not None:
-        now = json.loads(json.dumps(content(planned[stage])))
+        now = json.loads(json.dumps(content(planned[name])))
         for name, old, new in differences(before, now):
             if name.startswith(("sources.", "packages.")):
                 verb = "is new" if old is None else "is gone" if new is None else "was edited"

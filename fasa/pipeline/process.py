@@ -87,31 +87,28 @@ def sole_owner(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def temporary_folder(parent: Path | None = None, room: int | None = None) -> Iterator[Path]:
+def temporary_folder(room: int) -> Iterator[Path]:
     """A new folder ``fasa-*`` that is removed at the end; so is what killed processes have left beside it.
 
+    It lies where the system wants such folders (``TMPDIR``), or else in /tmp or /dev/shm.
+
     Args:
-        parent: where to make it; by default where the system wants such folders (``TMPDIR``). room: the most
-        bytes that its path may have, to hold Unix sockets; where `parent` is too long for that, the folder
-            lies in /tmp or /dev/shm.
+        room: the most bytes that its path may have, to hold Unix sockets.
 
     Raises:
         UserError: none can be made.
     """
-    with readable_errors(parent or "TMPDIR"):
-        parents = [parent or Path(tempfile.gettempdir())]
-        if room is not None:
-            name = len("/fasa-12345678")
-            parents = [
-                each for each in [*parents, Path("/tmp"), Path("/dev/shm")] if len(bytes(each)) + name <= room
-            ]
-            parents = [each for each in parents if os.access(each, os.W_OK)]
-            if not parents:
-                raise UserError(
-                    "neither TMPDIR, with less than 80 characters, nor /tmp can be written to: set TMPDIR"
-                )
-        _sweep(parents[0])
-        new = Path(tempfile.mkdtemp(prefix=".fasa-", dir=parents[0]))
+    with readable_errors("TMPDIR"):
+        longest = room - len("/fasa-12345678")
+        parents = (Path(each) for each in (tempfile.gettempdir(), "/tmp", "/dev/shm"))
+        parents = (each for each in parents if len(bytes(each)) <= longest and os.access(each, os.W_OK))
+        parent = next(parents, None)
+        if parent is None:
+            raise UserError(
+                f"neither TMPDIR, with at most {longest} characters, nor /tmp can be written to: set TMPDIR"
+            )
+        _sweep(parent)
+        new = Path(tempfile.mkdtemp(prefix=".fasa-", dir=parent))
     with sole_owner(new):
         folder = new.rename(new.with_name(new.name.removeprefix(".")))  # found by others only once it is held
         try:

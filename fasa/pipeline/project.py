@@ -35,7 +35,7 @@ def read_job(stage: str) -> dict[str, Any]:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(
-            f"{path}: no such job; run: dvc repro plan (fasa plan --dry names the stages)"
+            f"{path}: no such job; run: dvc repro plan (dvc stage list --all names the stages)"
         ) from None
     except ValueError as error:
         raise UserError(f"{path}: cut off or not JSON ({error}); run: dvc repro -f plan") from None

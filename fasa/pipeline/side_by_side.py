@@ -431,7 +431,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     graph.open_folders(set().union(*wanted))
     run(graph, wanted, arguments.jobs or default_jobs(), arguments.verbose, arguments.here)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,8 @@
 """What DVC says of a stage: what it depends on now, and what it last ran with."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,20 @@ def read_inputs(stage: str) -> dict[str, str]:
         raise UserError(f"stage {stage}: {error}") from None
 
 
+@contextmanager
+def dvc_errors() -> Iterator[None]:
+    """DVC's exceptions as a UserError of one line: its own words and those of what caused it."""
+    from dvc.exceptions import DvcException
+
+    try:
+        yield
+    except DvcException as error:
+        words = [str(error)]
+        while error := error.__cause__:
+            words.append(str(error))
+        raise UserError(": ".join(" ".join(word.split()) for word in words if word)) from None
+
+
 def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
     """The names of the files that differ."""
     return [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
@@ -45,7 +61,7 @@ def recorded(stage: str, others: list[str]) -> dict[str, Any] | None:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    job = (JOBS / f"{stage}.json").as_posix()
+    job = (JOBS / f"{stage.rpartition(':')[2]}.json").as_posix()
     try:
         with Repo(_wait_for_lock=True) as repo, repo.lock:
             (one,) = repo.stage.collect(stage)

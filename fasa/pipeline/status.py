@@ -64,9 +64,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         left = f"{count(len(which))} at most, {durations.left(which, jobs)}, {jobs} at a time"
         print(f"\n`{command_line}{flag}` {does}: {left}")
     return 0
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.exit(main())

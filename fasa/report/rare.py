@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fasa.data import lvis, source
-from fasa.data.lvis import image_path
 from fasa.evaluation import GroundTruth, read_ground_truth
 from fasa.record import SHOWN, Record
 from fasa.report.style import COLOUR, row_colour
@@ -56,6 +55,7 @@ def figure(
     left, right = drawn.subfigures(1, 2, width_ratios=(1.25 * len(places), 3.6))
     panels = left.subplots(3, len(places), squeeze=False)
     gt = read_ground_truth(annotations, "segm" if any(without[0].rare.mask) else "bbox")
+    images = source(data).images
     rare = np.flatnonzero((gt.frequency[gt.label] == "r") & ~gt.ignore)
     files = {one["id"]: one for one in lvis.read_annotations(annotations)["images"]}
     for column, place in enumerate(places):
@@ -64,7 +64,7 @@ def figure(
         sizes = dict(height=image["height"], width=image["width"])
         truth = gt.shape[int(g)]
         left_edge, right_edge, top, bottom = _frame(truth, sizes)
-        pixels = plt.imread(image_path(source(data).images, image))[top:bottom, left_edge:right_edge]
+        pixels = plt.imread(lvis.image_path(images, image))[top:bottom, left_edge:right_edge]
         extent = (left_edge - 0.5, right_edge - 0.5, bottom - 0.5, top - 0.5)
         name = names[gt.label[g]]
         panels[0, column].set_title(name if len(name) < 14 else f"{name[:12]}…", fontsize=11)

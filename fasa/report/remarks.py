@@ -44,7 +44,8 @@ def partners(found: dict[str, dict[int, dict]]) -> dict[int, tuple[float, float]
     In percent, the mean over the seeds of `CAM`; nothing where it has not run.
     """
     seeds = list(found.get(CAM, {}).values())
-    sizes = sorted(int(name.rpartition("_")[2]) for name in (seeds[0] if seeds else ()) if "cam_some" in name)
+    names = set.intersection(*map(set, seeds)) if seeds else ()
+    sizes = sorted(int(name.rpartition("_")[2]) for name in names if "cam_some" in name)
     return {
         size: tuple(mean(seed[f"cam_{share}_{size}"] for seed in seeds) for share in ("some", "every"))
         for size in sizes

@@ -93,8 +93,9 @@ def summarise(found: dict[str, dict[int, dict[str, float]]]) -> dict[str, dict[s
 
 
 def spread(runs: list[dict[str, float]]) -> dict[str, dict]:
-    """Mean, sample standard deviation and number of each metric over runs, and the value of each."""
-    columns = {name: [run[name] for run in runs] for name in runs[0]}
+    """Mean, sample standard deviation and number of each metric that all runs have, and the value of each."""
+    common = [name for name in runs[0] if all(name in run for run in runs)]
+    columns = {name: [run[name] for run in runs] for name in common}
     return {
         name: dict(
             mean=mean(values), std=stdev(values) if len(values) > 1 else None, n=len(values), each=values

@@ -17,12 +17,19 @@ from fasa.report.figures import nothing_ran
 from fasa.report.style import GROUP_COLOURS
 
 LINES = ("-", "--", ":")
+EVERY = 5  # seconds
 
 
-def under_way(stage: str) -> Path | None:
-    """The table of a stage that trains at this moment, or was interrupted; None where it has ended."""
-    tables = Path(".fasa", stage).glob("*/**/losses.tsv")
-    return max(tables, key=lambda path: path.stat().st_mtime, default=None)
+def under_way(stage: str, kept: Path) -> Path | None:
+    """The table of a stage that trains at this moment, or was interrupted; None where it has ended.
+
+    Args:
+        kept: what it leaves; older tables are of trainings that were given up, with other settings.
+    """
+    ended = kept.stat().st_mtime if kept.exists() else 0
+    tables = {path: path.stat().st_mtime for path in Path(".fasa", stage).glob("*/**/losses.tsv")}
+    last = max(tables, key=tables.get, default=None)
+    return last if last and tables[last] > ended else None
 
 
 def read_losses(path: Path) -> dict[str, list[float]]:
@@ -56,21 +63,21 @@ def losses(columns: dict[str, list[float]], title: str) -> Figure:
     return figure
 
 
-def show_losses(stage: str, kept: str | Path, every: float = 5) -> None:
-    """Draw the losses of a stage; while it trains anew every some seconds, without holding up other cells.
+def show_losses(stage: str, kept: str | Path) -> None:
+    """Draw the losses of a stage; while it trains anew every few seconds, without holding up other cells.
 
     Args:
         stage: ``train@embedded-mask_rcnn-0``.
         kept: the table that it leaves.
-        every: seconds.
 
     Raises:
         UserError: it has not begun.
     """
+    kept = Path(kept)
 
     def draw() -> Figure:
-        live = under_way(stage)
-        path = live or Path(kept)
+        live = under_way(stage, kept)
+        path = live or kept
         if not path.exists():
             raise UserError(f"{stage} has not begun to train. In a terminal: fasa run '{stage}'")
         figure = losses(read_losses(path), f"{stage}{', under way' if live else ''}")
@@ -78,16 +85,16 @@ def show_losses(stage: str, kept: str | Path, every: float = 5) -> None:
         return figure
 
     async def follow() -> None:
-        last = under_way(stage)
+        last = under_way(stage, kept)
         while last:
             changed = last.stat().st_mtime
             while last.exists() and last.stat().st_mtime == changed:
-                await asyncio.sleep(every)
+                await asyncio.sleep(EVERY)
             shown.update(draw())
-            last = under_way(stage)
+            last = under_way(stage, kept)
 
     shown = display(draw(), display_id=True)
-    if under_way(stage):
+    if under_way(stage, kept):
         _tasks.add(task := asyncio.get_running_loop().create_task(follow()))
         task.add_done_callback(_tasks.discard)
 

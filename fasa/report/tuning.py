@@ -12,17 +12,22 @@ from statistics import mean
 from typing import Any
 
 from fasa.errors import UserError
+from fasa.report.compare import MAIN
 from fasa.report.summary import summarise
-from fasa.report.tables import cell, column_name, markdown
+from fasa.report.tables import cell, column_name, definition, markdown
 
 Found = dict[str, dict[str, dict[int, dict[str, float]]]]  # metrics by candidate, row and seed
 Means = dict[str, dict[str, dict]]  # of a candidate, as from `summarise`
 RATIOS = dict(mask_rcnn=0.04, mask_rcnn_rfs=0.47)  # mask APr / APf on LVIS (the paper's Tables 8 and 2)
 LEAST_APF = 30.0  # of plain Mask R-CNN: a tail that fails because all fails is no long tail
-MASKS = ["segm_AP", "segm_APr", "segm_APc", "segm_APf"]
-BOXES = ["bbox_AP", "bbox_APr", "bbox_APc", "bbox_APf"]
-ERRORS = [f"segm_tide_{name}" for name in ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")]
-MORE = [*ERRORS, "segm_pool_AP", "segm_pool_APr", "virtual_per_iteration", "iteration_ms"]
+MASKS, BOXES = MAIN[:4], MAIN[4:]
+MORE = [
+    *definition("table1")["columns"],
+    "segm_pool_AP",
+    "segm_pool_APr",
+    "virtual_per_iteration",
+    "iteration_ms",
+]
 
 
 def ratio(row: dict[str, dict]) -> float:

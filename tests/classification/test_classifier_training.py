@@ -145,10 +145,9 @@ def test_paper_protocol_adapts_to_the_test_split(tiny, tmp_path):
     assert leaky.history[-1]["class_accuracy"] == pytest.approx(leaky.per_class / 100)
     fair = run(tiny, tmp_path / "fair", Row(**row))
     assert np.isnan(fair.history[-1]["class_accuracy"][3])
-    assert run(tiny, tmp_path / "never", Row(**row, adapt_every=None)).history == []
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "balanced_softmax", "logit_adjustment", "ldam_drw"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "balanced_softmax", "ldam_drw"])
 def test_twenty_images_are_learnt_by_heart(tiny, tmp_path, loss):
     schedule = Schedule(epochs=25, batch=10, lr=0.05, warmup=2, crop=0)
     out = run(tiny._replace(test=tiny.train), tmp_path, Row(loss=loss, augmenter=FASA), schedule)

@@ -41,10 +41,10 @@ def test_where_the_launcher_is_said(tmp_path, monkeypatch):
     assert launcher("big") == []
     (tmp_path / "params.yaml").write_text(
         "big: {launch: [srun, -N2]}\nsmall: {launch: torchrun --nproc_per_node=2}\n"
-        'odd: {launch: "a \'b"}\nodder: {launch: 3}\nnone: {}\n'
+        'odd: {launch: "a \'b"}\nodder: {launch: 3}\nnone: {}\nnull_: {launch: null}\n'
     )
     assert launcher("big") == ["srun", "-N2"] and launcher("small") == TORCHRUN
-    assert launcher("none") == launcher("nowhere") == []
+    assert launcher("none") == launcher("nowhere") == launcher("null_") == []
     for name in ("odd", "odder"):
         with pytest.raises(UserError, match=f"params.yaml: {name}.launch is .*, not a command"):
             launcher(name)

@@ -8,6 +8,7 @@ import sys
 import pytest
 import yaml
 
+from fasa.errors import UserError
 from fasa.pipeline.mend import _mend_rwlock, mend, was_cut
 
 ENTRY = """  {name}:
@@ -136,3 +137,9 @@ def test_a_run_after_a_kill_in_both_files_goes_on(repository):
     assert "rwlock" in lines[0] and "2 of 3 stages left" in lines[1]
     assert lines[2] == "nothing to do: 3 stages up to date"
     assert (repository.folder / "dvc.lock").read_text() == lock
+
+
+def test_what_dvc_refuses_is_one_line(project):
+    (project.folder / ".dvc" / "config").write_text("[core\n")
+    with pytest.raises(UserError, match="config"):
+        mend()

@@ -100,6 +100,10 @@ def test_an_edit_runs_again_what_uses_it(planned):
     before, after = after, planned()
     assert rows(changed(before, after)) == set()
 
+    edit("fasa/report/claims.yaml")
+    before, after = after, planned()
+    assert {name.partition("@")[0] for name in changed(before, after)} == {"report"}
+
     edit("fasa/report/appendix.yaml")
     before, after = after, planned()
     families = {name.partition("@")[0] for name in changed(before, after)}

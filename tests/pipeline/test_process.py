@@ -12,6 +12,8 @@ import pytest
 from fasa.errors import UserError
 from fasa.pipeline.process import pool, sole_owner, temporary_folder
 
+ROOM = 1000  # bytes
+
 
 def test_a_pool_computes_in_another_process():
     with pool(1) as processes:
@@ -40,18 +42,18 @@ def test_after_a_kill_no_worker_of_a_pool_lives_on(tmp_path):
     assert not psutil.wait_procs(children, timeout=10)[1]
 
 
-def test_a_temporary_folder_is_removed_and_what_a_killed_process_left_too(tmp_path):
+def test_a_temporary_folder_is_removed_and_what_a_killed_process_left_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     code = f"""
 import os, signal
-from pathlib import Path
 from fasa.pipeline.process import temporary_folder
-with temporary_folder(Path({str(tmp_path)!r})):
+with temporary_folder({ROOM}):
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    subprocess.run([sys.executable, "-c", code])
+    subprocess.run([sys.executable, "-c", code], env=os.environ | dict(TMPDIR=str(tmp_path)))
     (left,) = tmp_path.iterdir()
     assert left.name.startswith("fasa-")
-    with temporary_folder(tmp_path) as first, temporary_folder(tmp_path) as second:
+    with temporary_folder(ROOM) as first, temporary_folder(ROOM) as second:
         assert set(tmp_path.iterdir()) == {first, second}  # one that is in use stays
     assert not list(tmp_path.iterdir())
 
@@ -60,17 +62,15 @@ def test_a_folder_for_sockets_lies_elsewhere_when_its_path_would_be_too_long(tmp
     long = tmp_path / ("x" * 90)
     long.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(long))
-    with temporary_folder() as folder:
+    with temporary_folder(ROOM) as folder:
         assert folder.parent == long
-    with temporary_folder(room=80) as folder:
+    with temporary_folder(80) as folder:
         assert len(bytes(folder)) <= 80 and folder.parent in (Path("/tmp"), Path("/dev/shm"))
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    for call in (temporary_folder, sole_owner):
-        with pytest.raises(UserError) as info, call(tmp_path / "file" / "folder"):
-            pass
-        assert str(tmp_path / "file") in str(info.value) and "a file lies where a folder should be" in str(
-            info.value
-        )
+    with pytest.raises(UserError) as info, sole_owner(tmp_path / "file" / "folder"):
+        pass
+    assert str(tmp_path / "file") in str(info.value)
+    assert "a file lies where a folder should be" in str(info.value)

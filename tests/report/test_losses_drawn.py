@@ -1,5 +1,8 @@
 """The losses that a training leaves, or writes at this moment."""
 
+import os
+from pathlib import Path
+
 import matplotlib
 
 matplotlib.use("agg")
@@ -33,7 +36,12 @@ def test_what_is_written_is_what_is_drawn(table):
 
 
 def test_a_stage_under_way_is_told_from_one_that_has_ended(table):
-    assert training.under_way("train@tiny-a-0") == table.relative_to(table.parents[4])
-    assert training.under_way("train@tiny-a-1") is None
+    kept = Path("kept.tsv")
+    assert training.under_way("train@tiny-a-0", kept) == table.relative_to(table.parents[4])
+    assert training.under_way("train@tiny-a-1", kept) is None
+    kept.touch()
+    os.utime(table, (0, 0))  # given up, before one with other settings has ended
+    assert training.under_way("train@tiny-a-0", kept) is None
+    kept.unlink()
     with pytest.raises(UserError, match="train@tiny-a-1 has not begun .*: fasa run 'train@tiny-a-1'"):
         training.show_losses("train@tiny-a-1", "kept.tsv")

@@ -23,6 +23,8 @@ def test_mean_and_sample_deviation_by_hand():
         "a": {"segm_AP": dict(mean=3.0, std=7**0.5, n=3, each=[1.0, 2.0, 6.0])},
         "b": {"segm_AP": dict(mean=5.0, std=None, n=1, each=[5.0])},
     }
+    some = summarise(dict(a={0: dict(segm_AP=1.0, cam_some_8=2.0), 1: dict(segm_AP=3.0)}))
+    assert some["a"].keys() == {"segm_AP"}  # which every seed has
 
 
 def test_rows_that_were_evaluated_are_found(tmp_path):

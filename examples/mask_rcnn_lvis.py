@@ -16,7 +16,6 @@ custom_hooks += [dict(type="ExactResumeHook", every=1000)]
 val_evaluator = dict(
     type="FASALVISMetric",
     ann_file="data/lvis_v1/annotations/lvis_v1_val.json",
-    protocols=["old", "fixed"],
     tide="lvis",
 )
 test_evaluator = val_evaluator

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from fasa.command import command
 from fasa.data import source
+from fasa.data.compact import open_compact
 from fasa.data.lvis import check_images, read, relative
 from fasa.data.pictures import decode_error, read_manifest
 from fasa.data.prepared import MANIFEST
@@ -116,6 +117,7 @@ def data_set(folder: Path, images: bool = False) -> Row:
         for part in found.parts:
             annotations = read(folder / "annotations" / f"{part}.json", train=part == "train")
             check_images(found.images, annotations)
+            open_compact(folder / "annotations" / f"{part}.json")
             paths |= dict.fromkeys(
                 Path(found.images, relative(image.coco_url)) for image in annotations.images
             )

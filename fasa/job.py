@@ -119,7 +119,7 @@ class Job(Section):
         model: a file of ``configs/CONFIGS``, without its suffix.
         traits: settings of the fragments in ``configs/traits`` that change the config, in their order.
         augmenter: a method and its arguments, such as ``{type: FASA, prob_scale: 8}``; None: off.
-        adapt_every: iterations between adaptation passes; 0: after every epoch; None: never.
+        adapt_every: iterations between adaptation passes; 0: each epoch, or as many images; None: never.
         signal: what is measured in a pass: the loss of each class, or its metric, the box AP (appendix B.2).
         optimizer: of all that is trained.
         warmup: of what the rows of a seed share; None: a row is trained from its initial weights.

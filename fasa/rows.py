@@ -50,7 +50,7 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
         check_augmenter(augmenter, source, where)
     changes_warmup = any(traits.load(name).warmup for name in fragments)
     changes_scores = augmenter is not None and method(augmenter).changes_scores
-    changes_moments = augmenter is not None and method(augmenter).own_moments
+    changes_moments = augmenter is not None and _changes_moments(augmenter)
     scoring = [name for name in fragments if getattr(traits.load(name), "scores", False)]
     if scoring and changes_scores:
         raise UserError(
@@ -72,6 +72,13 @@ def compose(params: Params, profile: str, row: str, seed: int) -> Job:
         train=scale.train,
         own_warmup=mine.model != MODEL or changes_warmup or changes_scores or changes_moments,
     )
+
+
+def _changes_moments(augmenter: dict[str, Any]) -> bool:
+    """Whether what FASA gathers in the shared warm-up is not what this method would have gathered."""
+    momentum = inspect.signature(fasa.FASA).parameters["momentum"].default
+    another = method(augmenter) is fasa.FASA and augmenter.get("momentum", momentum) != momentum
+    return method(augmenter).own_moments or another
 
 
 def shared_warmup(params: Params, profile: str, seed: int) -> Job:

@@ -142,3 +142,11 @@ def test_exit_status_and_mark(monkeypatch, capsys, fine):
     assert [line for line in lines if not line.startswith((" ", "!"))] == [
         title for title, _ in check.report()
     ]
+
+
+@pytest.mark.parametrize("name", ["val.lines", "val.npz"])
+def test_a_compact_form_that_is_cut_is_named(glyphs, name):
+    path = glyphs / "annotations" / name
+    path.write_bytes(path.read_bytes()[:-50])
+    fine, _, text = check.data_set(glyphs)
+    assert not fine and text.startswith(f"{glyphs / 'annotations' / 'val.json'}: ") and "\n" not in text

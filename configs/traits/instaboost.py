@@ -1,5 +1,6 @@
 """InstaBoost: objects are moved about in their images (appendix F)."""
 
+from fasa.errors import UserError
 from fasa.sections import Section
 from fasa.traits import innermost
 
@@ -12,5 +13,7 @@ class Settings(Section):
 
 
 def apply(cfg, classes, settings):
+    if cfg.model.roi_head.mask_head is None:
+        raise UserError("InstaBoost moves objects by their masks, and the data have none")
     pipeline = innermost(cfg.train_dataloader.dataset).pipeline
     pipeline.insert(1, dict(type="CompatibleInstaBoost"))  # between image and annotations

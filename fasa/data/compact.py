@@ -24,7 +24,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from fasa.data import source
 from fasa.data.lvis import MEND, Annotation, File, Image, read_file, refuse_missing, relative
 from fasa.errors import UserError
-from fasa.files import readable_errors
+from fasa.files import UNREADABLE, readable_errors
 
 
 class Instance(Struct, gc=False):
@@ -150,7 +150,7 @@ def open_compact(path: str | Path, thorough: bool = True) -> Compact:
                 found = {name: columns[name] for name in Compact._fields if name != "lines"}
             with open(path.with_suffix(".lines"), "rb") as file:
                 lines = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (ValueError, KeyError, EOFError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{path}: its compact form cannot be read ({error}); {MEND}") from None
     if path.stat().st_size != length or len(lines) != found["ends"][-1:].sum():
         raise UserError(f"{path}: was edited or cut off since it was prepared; {MEND}")

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from mmdet.registry import HOOKS
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import InfiniteSampler
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 
 from fasa.class_stats import all_reduce_sum
@@ -115,7 +116,8 @@ class AdaptationHook(Hook):
             set's `ann_file` (and `data_prefix`) of images held out from training. Wrappers that repeat or mix
             images are taken off: the pass sees each once. A data set of another type than the config's stands
             for itself. None: class counts only, no adaptation.
-        every: iterations between passes; None: after every epoch.
+        every: iterations between passes; None: after every epoch, in a loop by iterations after as many as
+            take the number of the images.
         signal: what an augmenter adapts to: "loss", or "metric", the box AP of a class (appendix B.2).
 
     Attributes:
@@ -131,7 +133,7 @@ class AdaptationHook(Hook):
         self.history: list[dict] = []
 
     def before_train(self, runner: Runner) -> None:
-        """Build the loader; give the augmenters their class counts unless this run is resumed.
+        """Build the loader; give the augmenters their class counts unless they have them from a resumed run.
 
         Raises:
             UserError: there is no augmenter, or a loop by epochs whose first would never end.
@@ -155,11 +157,19 @@ class AdaptationHook(Hook):
                         f"{type(dataset).__name__}"
                     )
                 self.gt = read_ground_truth(dataset.ann_file, "bbox")
-        if runner.iter > 0:
-            return  # resumed: probabilities are the checkpoint's
-        self.history = []
+        if self.every is None and isinstance(runner.train_loop, IterBasedTrainLoop):
+            loader = runner.train_dataloader
+            self.every = max(1, len(loader.dataset) // (loader.batch_sampler.batch_size * get_world_size()))
+        if runner.iter == 0:
+            self.history = []
         for augmenter in filter(None, augmenters(runner.model)):
-            augmenter.initialise(instance_counts(runner.train_dataloader.dataset, augmenter.num_classes))
+            if self.overrides is not None and augmenter.warmup >= runner.max_iters:
+                runner.logger.warning(
+                    f"{type(augmenter).__name__} draws nothing: its warmup is {augmenter.warmup} iterations, "
+                    f"the training {runner.max_iters}"
+                )
+            if runner.iter == 0 or augmenter.counts[0] < 0:  # else a resumed run's, probabilities among them
+                augmenter.initialise(instance_counts(runner.train_dataloader.dataset, augmenter.num_classes))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Adapt every `every` iterations."""
@@ -167,7 +177,7 @@ class AdaptationHook(Hook):
             self.adapt(runner, runner.iter + 1)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Adapt after every epoch where `every` is None."""
+        """Adapt after every epoch where `every` is None; a loop by iterations calls this once, at its end."""
         if self.every is None:
             self.adapt(runner, runner.iter)
 
@@ -252,6 +262,7 @@ def boxes_first(pipeline: list[dict]) -> list[dict]:
     """
     boxes = dict(type="LoadAnnotations", with_bbox=True)
     names = [str(step["type"]).rpartition(".")[2] for step in pipeline]
-    images = [step for step, name in zip(pipeline, names, strict=True) if name.startswith("LoadImage")]
-    rest = [step for step, name in zip(pipeline, names, strict=True) if not name.startswith("Load")]
+    kinds = [name.startswith("Load") and ("image" if "Image" in name else "other") for name in names]
+    images = [step for step, kind in zip(pipeline, kinds, strict=True) if kind == "image"]
+    rest = [step for step, kind in zip(pipeline, kinds, strict=True) if not kind]
     return [*images, boxes, *rest]

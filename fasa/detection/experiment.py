@@ -4,7 +4,7 @@ import copy
 from importlib import import_module
 from os.path import relpath
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import torch
@@ -15,6 +15,7 @@ from fasa import traits
 from fasa.data import source
 from fasa.data.compact import annotations
 from fasa.detection.head import STAGE_SEED
+from fasa.detection.overridden import overridden
 from fasa.detection.ranks import agreed, for_ranks
 from fasa.detection.training import save_history, save_model, start_from, train
 from fasa.detection.weights import initial_weights
@@ -37,14 +38,15 @@ def model_config(job: Job) -> Config:
         raise UserError(
             f"params.yaml: there is no {path}, which profile {job.profile!r} and row {job.row!r} ask for"
         )
-    cfg = Config.fromfile(path)
-    override(cfg, job)
+    cfg = overridden(path, job.config, job.profile)
+    if "segm" not in source(job.data).iou_types:
+        without_masks(cfg)
     found = annotations(job.data, "train", thorough=is_main_process())
     classes = Classes(found.names.tolist(), found.frequency.tolist())
     for loader, part in ((cfg.train_dataloader, "train"), (cfg.held_out_dataloader, "val")):
         place = part_of(job.data, part)
         traits.innermost(loader.dataset).update(place, metainfo=dict(classes=classes.names))
-    for mask_head in traits.listed(cfg.model.roi_head.mask_head):
+    for mask_head in filter(None, traits.listed(cfg.model.roi_head.mask_head)):
         mask_head.num_classes = len(classes.names)
     for stage, head in enumerate(traits.box_heads(cfg)):
         head.num_classes = len(classes.names)
@@ -55,38 +57,12 @@ def model_config(job: Job) -> Config:
     return cfg
 
 
-def override(cfg: Config, job: Job) -> None:
-    """Merge what the job's profile has in place of the config's own values.
-
-    Raises:
-        UserError: what has no place there.
-    """
-    if unknown := job.config.keys() - cfg.keys():
-        path = f"configs/{job.configs}/{job.model}.py"
-        raise UserError(f"params.yaml: {job.profile}.config.{min(unknown)} is not in {path}")
-    try:
-        cfg.merge_from_dict(alike(job.config, cfg.to_dict()))
-    except (TypeError, KeyError, ValueError) as error:
-        raise UserError(f"params.yaml: {job.profile}.config: {' '.join(str(error).split())}") from None
-
-
-def alike(value: Any, base: Any) -> Any:
-    """A copy of plain data in which lists are tuples where `base` has tuples: YAML knows none.
-
-    Args:
-        value: nested as `base`; a list's entries may be named by their places, ``{"2": ...}``.
-    """
-    if isinstance(value, dict):
-        inner = dict(enumerate(base)) if isinstance(base, list) else base if isinstance(base, dict) else {}
-        return {
-            key: alike(one, inner.get(int(key) if isinstance(base, list) else key))
-            for key, one in value.items()
-        }
-    if isinstance(value, list):
-        first = base[0] if isinstance(base, list | tuple) and base else None
-        kind = tuple if isinstance(base, tuple) else list
-        return kind(alike(one, first) for one in value)
-    return value
+def without_masks(cfg: Config) -> None:
+    """Make a config that of a detector of boxes, for data that have no masks."""
+    cfg.model.roi_head.update(mask_head=None, mask_roi_extractor=None)
+    for step in traits.innermost(cfg.train_dataloader.dataset).pipeline:
+        if step.type == "LoadAnnotations":
+            step.with_mask = False
 
 
 def training_config(job: Job, schedule: Schedule, work_dir: Path) -> Config:

@@ -6,6 +6,7 @@ Shapes: N RoIs of a batch, P foreground ones, M virtual samples, D the width of 
 import copy
 import inspect
 
+import torch
 from mmdet.models import (
     ConvFCBBoxHead,
     DoubleConvFCBBoxHead,
@@ -42,7 +43,9 @@ def augmented(model: dict, augmenter: dict) -> dict:
     if not heads:
         raise UserError(f"{model.get('type')}: no roi_head.bbox_head; only two-stage detectors are augmented")
     for stage, head in enumerate(heads if isinstance(heads, list | tuple) else [heads]):
-        name = head["type"].rpartition(".")[2].removeprefix("Augmented")
+        kind = head["type"]
+        name = kind if isinstance(kind, str) else kind.__name__  # mmdet's newer configs hold classes
+        name = name.rpartition(".")[2].removeprefix("Augmented")
         kind = f"Augmented{name}"
         if kind not in MODELS:
             raise UserError(f"roi_head.bbox_head: no augmented {name}; known: {', '.join(sorted(TWINS))}")
@@ -76,6 +79,9 @@ class AugmentedHead:
             sizes = dict(num_classes=self.num_classes, width=self.fc_cls.in_features)
             name = augmenter["type"]
             method = getattr(fasa, name) if name in fasa.methods() else MODELS.get(name)
+            if method is None:
+                known = ", ".join(sorted(fasa.methods()))
+                raise UserError(f"augmenter: there is no {name!r}; known: {known}")
             if "map_shape" in inspect.signature(method).parameters:
                 sizes["map_shape"] = (self.in_channels, *self.roi_feat_size)
             self.augmenter = method(
@@ -118,7 +124,8 @@ class AugmentedHead:
     ) -> dict:
         """The head's losses, the method's, and ``loss_virtual``; arguments as mmdet's, labels (N,)."""
         augmenter = self.augmenter
-        if augmenter is None:
+        if augmenter is None or not torch.is_grad_enabled():  # OHEM and PISA ask which RoIs are hard
+            self._step = None
             return super().loss(cls_score, bbox_pred, rois, labels, *args, **kwargs)
         z, encoded, maps = self._step
         self._step = None  # it holds the graph of the step

@@ -42,6 +42,7 @@ class FASALVISMetric(BaseMetric):
         protocols: of "old", "fixed" and "pool".
         tide: whether to say where AP50 was lost: "lvis", or "stock" as tidecv would; None: not.
         metric: mmdet's name for `iou_types`, which its own configs set.
+        format_only: mmdet's; must be False.
         backend_args: how mmengine opens `ann_file`.
         collect_device, prefix: see mmengine's BaseMetric.
 
@@ -59,6 +60,7 @@ class FASALVISMetric(BaseMetric):
         protocols: Sequence[str] = ("old",),
         tide: str | None = None,
         metric: Sequence[str] | None = None,
+        format_only: bool = False,
         backend_args: dict | None = None,
         collect_device: str = "cpu",
         prefix: str | None = None,
@@ -66,6 +68,8 @@ class FASALVISMetric(BaseMetric):
         super().__init__(collect_device, prefix)
         iou_types = iou_types or metric or ("bbox", "segm")
         iou_types, protocols = ([one] if isinstance(one, str) else one for one in (iou_types, protocols))
+        if format_only:
+            raise UserError("FASALVISMetric: format_only=True judges nothing; leave it out")
         if unknown := set(protocols) - PROTOCOLS.keys():
             raise UserError(f"FASALVISMetric: no protocol {min(unknown)!r}; known: {', '.join(PROTOCOLS)}")
         if tide not in TIDE:

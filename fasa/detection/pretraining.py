@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -81,14 +81,14 @@ class Classifier(nn.Module):
 
 
 def train_backbone(
-    config: Path, data: str | Path, settings: Pretraining | None, threads: int, out: Path
+    model: ConfigDict, data: str | Path, settings: Pretraining | None, threads: int, out: Path
 ) -> dict[str, float]:
-    """Train the backbone of a config to tell characters apart, by AdamW: SGD stays at chance for minutes.
+    """Train the backbone of a model to tell characters apart, by AdamW: SGD stays at chance for minutes.
 
     Writes the checkpoint `out`; one without weights where there are no settings.
 
     Args:
-        config: an mmdet config with `model`.
+        model: of an mmdet config.
         data: the folder of the prepared data set.
         threads: of the CPU, which the last digits of sums depend on.
 
@@ -109,14 +109,14 @@ def train_backbone(
     init_default_scope("mmdet")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        model = Classifier(Config.fromfile(config).model, len(characters))
-        model.backbone.init_weights()
-        model.eval()(pictures[:1])  # fixes the linear layer's width
-        losses = fit(model, pictures, labels, settings)
+        classifier = Classifier(model, len(characters))
+        classifier.backbone.init_weights()
+        classifier.eval()(pictures[:1])  # fixes the linear layer's width
+        losses = fit(classifier, pictures, labels, settings)
     names = [alphabet.class_name(character) for character in characters]
-    save_model(nn.ModuleDict(dict(backbone=model.backbone)), names, out)
+    save_model(nn.ModuleDict(dict(backbone=classifier.backbone)), names, out)
     pictures, labels = render(characters, TESTED, settings, test)
-    found = accuracy(model, pictures, labels)
+    found = accuracy(classifier, pictures, labels)
     return dict(classes=len(characters), accuracy=found, loss=float(np.mean(losses[-50:])))
 
 

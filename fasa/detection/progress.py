@@ -2,6 +2,7 @@
 
 import csv
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from mmdet.registry import HOOKS
@@ -39,7 +40,9 @@ class ProgressHook(Hook):
         self.summed = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Start the clock."""
+        """Start the clock; a run that takes up weights alone has its own losses."""
+        if runner.iter == 0:
+            self.losses, self.sums, self.summed = [], {}, 0
         self.every = self.every or min(50, max(1, runner.max_iters // 8))
         self.start, self.iterations = time.perf_counter(), 0
 
@@ -62,11 +65,12 @@ class ProgressHook(Hook):
 
     def say(self, runner: Runner, done: int, means: dict[str, float]) -> None:
         """Print a line, and write the table anew."""
-        left = time.strftime("%H:%M:%S", time.gmtime(self.seconds * (runner.max_iters - done)))
+        left = timedelta(seconds=round(self.seconds * (runner.max_iters - done)))
         losses = "  ".join(f"{name} {mean:.3f}" for name, mean in means.items())
         print(f"{done}/{runner.max_iters}  {self.seconds:.2f} s/it  {left} left  {losses}", flush=True)
         with replacing(Path(runner.work_dir, KEPT), "w") as file:
-            table = csv.DictWriter(file, self.losses[-1], delimiter="\t", lineterminator="\n")
+            names = dict.fromkeys(name for one in self.losses for name in one)  # a resumed run may have more
+            table = csv.DictWriter(file, names, restval="nan", delimiter="\t", lineterminator="\n")
             table.writeheader()
             table.writerows(self.losses)
 

@@ -83,7 +83,7 @@ def rng_state() -> dict:
         python=random.getstate(),
         numpy=[name, keys.tolist(), *rest],
         torch=torch.get_rng_state(),
-        cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        cuda=[torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
     )
 
 
@@ -93,8 +93,8 @@ def set_rng_state(state: dict) -> None:
     random.setstate((version, tuple(internal), gauss))
     np.random.set_state(tuple(state["numpy"]))
     torch.set_rng_state(state["torch"].cpu())
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
+    if state["cuda"]:  # of the device that this rank computes on
+        torch.cuda.set_rng_state(state["cuda"][0].cpu())
 
 
 class Rewound:
@@ -179,6 +179,7 @@ class ExactResumeHook(Hook):
         resumed, self.resumed = self.resumed, None
         if resumed is None or runner.iter == 0:
             return
+        print(f"goes on from iteration {runner.iter} of {runner.max_iters}, in {runner.work_dir}", flush=True)
         states, loader, loop = resumed["rng"], resumed["loader"] or {}, runner.train_loop
         states = [states] if isinstance(states, dict) else states or []
         self.rng = states[get_rank()] if len(states) == get_world_size() else None

@@ -12,7 +12,9 @@ from fasa.data.compact import annotations
 from fasa.detection import worker
 from fasa.detection.evaluate import Detected, detect_part, measured
 from fasa.detection.experiment import augmenter_metrics, train_row, train_warmup
+from fasa.detection.overridden import overridden
 from fasa.detection.pretraining import train_backbone
+from fasa.detection.resume import LAST
 from fasa.evaluation import OLD, POOL, judge, tide
 from fasa.files import replacing
 from fasa.job import MODEL, Candidate, Job
@@ -29,10 +31,10 @@ def try_out(candidate: Candidate, warmup: Path, part: str, work: Path) -> dict[s
 
     Returns:
         Of each row: AP_Old, AP_Pool and TIDE's errors of masks and boxes, named as by `measured`; what its
-        augmenter did; iteration_ms, of its training with all that comes in between.
+        augmenter did; of a training that was not interrupted iteration_ms, with all that comes in between.
     """
     first = candidate.rows[0]
-    own, config = dict(data=first.data), Path(traits.CONFIGS, first.configs, f"{MODEL}.py")
+    own = dict(data=first.data)
     if candidate.data:
         own["data"] = str(work / "data")
         if not Path(own["data"]).exists():
@@ -42,7 +44,8 @@ def try_out(candidate: Candidate, warmup: Path, part: str, work: Path) -> dict[s
     if candidate.pretrain:
         own["pretrained"] = str(work / "pretrain.pth")
         if not Path(own["pretrained"]).exists():
-            train_backbone(config, own["data"], candidate.pretrain, first.threads, Path(own["pretrained"]))
+            cfg = overridden(Path(traits.CONFIGS, first.configs, f"{MODEL}.py"), first.config, first.profile)
+            train_backbone(cfg.model, own["data"], candidate.pretrain, first.threads, Path(own["pretrained"]))
     if candidate.warmup:
         warmup = work / "warmup.pth"
         if not warmup.exists():
@@ -55,11 +58,13 @@ def _metrics(job: Job, warmup: Path, part: str, work: Path) -> dict[str, float]:
     path, checkpoint, did = work / "metrics.json", work / "model.pth", work / "history.json"
     if path.exists():
         return json.loads(path.read_text())
-    start = time.perf_counter()
+    start, whole = time.perf_counter(), not Path(work, LAST).exists()
     worker.run(train_row, job, warmup=warmup, work_dir=work, out=checkpoint, history=did)
     history = json.loads(did.read_text())
     milliseconds = 1000 * (time.perf_counter() - start) / history["iterations"]
-    metrics = augmenter_metrics(history) | dict(iteration_ms=milliseconds)
+    metrics = augmenter_metrics(history)
+    if whole:  # an interrupted training has part of its time elsewhere
+        metrics["iteration_ms"] = milliseconds
     worker.run(detect_part, job, checkpoint=checkpoint, part=part, out=work)
     detected = Detected.load(work, job, part)
     for kind, matches in detected.matches.items():

@@ -95,7 +95,8 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
         "pretrain",
         dict(
             profile=profile,
-            config=str(model),
+            model=str(model),
+            config=scale.config,
             threads=scale.threads,
             pretrain=msgspec.to_builtins(scale.pretrain),
         ),

@@ -23,6 +23,7 @@ from fasa.detection.adaptation import (
     instance_counts,
 )
 from fasa.detection.experiment import held_out
+from fasa.detection.training import train
 from fasa.errors import UserError
 from fasa.evaluation import evaluate, read_ground_truth
 
@@ -355,3 +356,34 @@ def test_a_metric_of_several_files_is_refused(config):
 def test_unknown_signal_is_refused():
     with pytest.raises(UserError, match="signal is 'ap'; known: loss, metric"):
         AdaptationHook(signal="ap")
+
+
+def test_a_loop_without_epochs_adapts_after_as_many_images_as_there_are(config):
+    cfg = config(FASA, adapt_every=0, iterations=13)  # 12 images, 2 in a batch
+    assert cfg.custom_hooks[0].every is None
+    (hook,) = (hook for hook in train(cfg).hooks if isinstance(hook, AdaptationHook))
+    assert [record["iteration"] for record in hook.history] == [6, 12]
+
+
+def test_a_warmup_as_long_as_the_training_is_told(config, tmp_path):
+    Runner.from_cfg(config(FASA | dict(warmup=2), adapt_every=1, iterations=2)).train()
+    (log,) = tmp_path.glob("work/*/*.log")
+    assert "FASA draws nothing: its warmup is 2 iterations, the training 2" in log.read_text()
+
+
+def test_a_run_that_had_no_augmenter_is_resumed_with_one(config, tmp_path):
+    cfg = config(iterations=2)
+    cfg.default_hooks.checkpoint.every = 1
+    train(cfg)
+    cfg = config(FASA, adapt_every=1, iterations=4)
+    augmenter = box_heads(train(cfg).model)[0].augmenter
+    assert augmenter.counts.min() >= 0 and augmenter.drawn.sum() > 0 and augmenter.iteration == 2
+
+
+def test_an_image_of_many_channels_stays_before_its_boxes():
+    steps = [dict(type="LoadMultiChannelImageFromFiles"), dict(type="Resize"), dict(type="LoadAnnotations")]
+    assert [step["type"] for step in boxes_first(steps)] == [
+        "LoadMultiChannelImageFromFiles",
+        "LoadAnnotations",
+        "Resize",
+    ]

@@ -15,15 +15,18 @@ from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 from mmengine.runner import Runner
 from msgspec.structs import replace
 
-from fasa.data import compact
+from fasa.data import coco, compact
 from fasa.data.repeat_factors import repeat_factors
 from fasa.detection.adaptation import box_heads
+from fasa.detection.evaluate import Detected, detect_part
 from fasa.detection.experiment import (
     augmenter_metrics,
     model_config,
     schedulers,
+    train_row,
     training_config,
 )
+from fasa.detection.resume import read_checkpoint
 from fasa.errors import UserError
 from fasa.job import Optimizer, Schedule
 from fasa.params import read_params
@@ -207,3 +210,18 @@ def test_rows_of_the_committed_params_differ_in_their_configs(row_config):
     """Or a key of one does nothing."""
     configs = [row_config(name)[1].to_dict() for name in PARAMS.rows]
     assert not [one for i, one in enumerate(configs) if one in configs[:i]]
+
+
+def test_data_without_masks_train_a_detector_of_boxes(tiny_glyphs, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    files = {part: str(tiny_glyphs / "annotations" / f"{part}.json") for part in ("train", "val", "adapt")}
+    coco.prepare(coco.Settings(**files, images=str(tiny_glyphs), masks=False), tmp_path / "boxes")
+    one = job(tmp_path / "boxes", augmenter=dict(type="FASA", prob_scale=4), adapt_every=1, iterations=2)
+    train_row(
+        replace(one, warmup=None), None, tmp_path / "work", tmp_path / "a.pth", tmp_path / "history.json"
+    )
+    assert not any("mask_head" in name for name in read_checkpoint(tmp_path / "a.pth")["state_dict"])
+    detect_part(one, tmp_path / "a.pth", "val", tmp_path / "out")
+    assert list(Detected.load(tmp_path / "out", one, "val").matches) == ["bbox"]
+    with pytest.raises(UserError, match="InstaBoost moves objects by their masks, and the data have none"):
+        training_config(replace(one, traits=dict(instaboost={})), one.train, tmp_path / "no")

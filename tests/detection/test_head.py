@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from mmdet.models import Shared2FCBBoxHead
 from mmdet.models.layers import ExpMomentumEMA
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
@@ -10,6 +11,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from fasa import FASA as Fasa
+from fasa.detection.head import augmented
+from fasa.errors import UserError
 
 FASA = dict(type="FASA", prob_scale=1e6, seed=3)  # every class that was seen is drawn
 
@@ -174,3 +177,25 @@ def test_mmdets_average_of_a_model_takes_its_buffers():
     assert all(value.isfinite().all() for value in average.buffers())
     assert ((mine.moments.seen > 0) == (augmenter.moments.seen > 0)).all()
     assert (mine.measured > 0).tolist() == [True, False, True, True]
+
+
+def test_a_sampler_that_mines_hard_regions_leaves_no_trace(config, batch):
+    cfg = config(FASA)
+    cfg.model.train_cfg.rcnn.sampler.type = "OHEMSampler"
+    model = build(cfg)
+    augmenter = model.roi_head.bbox_head.augmenter
+    found = losses(model, batch)
+    assert augmenter.iteration == 1 and found["loss_virtual"] > 0
+
+
+def test_an_augmenter_that_is_not_there_is_named(config):
+    with pytest.raises(UserError, match="augmenter: there is no 'Fasa'; known: .*FASA.*, SMOTE"):
+        cfg = config(FASA)
+        cfg.model.roi_head.bbox_head.augmenter.type = "Fasa"
+        build(cfg)
+
+
+def test_heads_are_augmented_by_class_too():
+    head = dict(type=Shared2FCBBoxHead, num_classes=2)
+    model = augmented(dict(type="FasterRCNN", roi_head=dict(bbox_head=head)), dict(type="FASA"))
+    assert model["roi_head"]["bbox_head"]["type"] == "fasa.detection.AugmentedShared2FCBBoxHead"

@@ -189,3 +189,15 @@ def test_the_pages_evaluator_goes_over_mmdets_own(tiny_glyphs, tmp_path):
         assert evaluator.ann_file == "data/lvis_v1/annotations/lvis_v1_val.json"  # where the base has its own
         evaluator.ann_file = str(tiny_glyphs / "annotations" / "val.json")
         assert set(METRICS.build(evaluator).gt) == {"bbox", "segm"}
+
+
+def test_a_config_of_mmdets_coco_is_merged_into(tiny_glyphs, tmp_path):
+    file = tiny_glyphs / "annotations" / "val.json"
+    (tmp_path / "config.py").write_text(
+        '_base_ = "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"\n'
+        f'val_evaluator = dict(type="FASALVISMetric", ann_file="{file}")\n'
+    )
+    evaluator = Config.fromfile(tmp_path / "config.py").val_evaluator
+    assert evaluator.format_only is False and set(METRICS.build(evaluator).gt) == {"bbox", "segm"}
+    with pytest.raises(UserError, match="format_only"):
+        METRICS.build(dict(evaluator, format_only=True))

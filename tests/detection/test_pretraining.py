@@ -21,7 +21,7 @@ from fasa.params import read_params
 from fasa.rows import compose, shared_warmup
 
 ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs/embedded/mask_rcnn.py"
+MODEL = Config.fromfile(ROOT / "configs/embedded/mask_rcnn.py").model
 SMALL = Pretraining(
     classes=3, images=16, image_size=32, object_size=(18, 26), iterations=10, batch=16, lr=5e-3, seed=1
 )
@@ -36,7 +36,7 @@ def at_root(monkeypatch):
 def pretrained(tiny_glyphs, tmp_path_factory):
     """A checkpoint, and what was measured."""
     out = tmp_path_factory.mktemp("pretrained") / "pretrain.pth"
-    return out, train_backbone(CONFIG, tiny_glyphs, SMALL, 1, out)
+    return out, train_backbone(MODEL, tiny_glyphs, SMALL, 1, out)
 
 
 def classes(data):
@@ -89,7 +89,7 @@ def test_light_and_dark_are_told_apart():
 
     torch.manual_seed(0)
     init_default_scope("mmdet")
-    model = Classifier(Config.fromfile(CONFIG).model, 2)
+    model = Classifier(MODEL, 2)
     model.eval()(noise(1)[0])
     losses = fit(model, *noise(64), replace(SMALL, iterations=40))
     assert len(losses) == 40 and losses[0] > 0.3 and max(losses[-5:]) < 0.1
@@ -101,19 +101,19 @@ def test_light_and_dark_are_told_apart():
 def test_same_settings_same_bytes(tiny_glyphs, tmp_path):
     short = replace(SMALL, iterations=2)
     for name, settings in (("a", short), ("b", short), ("c", replace(short, seed=2))):
-        train_backbone(CONFIG, tiny_glyphs, settings, 1, tmp_path / name)
+        train_backbone(MODEL, tiny_glyphs, settings, 1, tmp_path / name)
     a, b, c = (path.read_bytes() for path in sorted(tmp_path.iterdir()))
     assert a == b != c
 
 
 def test_without_settings_nothing_is_trained(tiny_glyphs, tmp_path):
-    assert train_backbone(CONFIG, tiny_glyphs, None, 1, tmp_path / "none.pth") == {}
+    assert train_backbone(MODEL, tiny_glyphs, None, 1, tmp_path / "none.pth") == {}
     assert torch.load(tmp_path / "none.pth", weights_only=True)["state_dict"] == {}
 
 
 def test_a_rate_that_is_too_high_is_named(tiny_glyphs, tmp_path):
     with pytest.raises(UserError, match=r"the loss is nan in iteration \d+: lower pretrain\.lr"):
-        train_backbone(CONFIG, tiny_glyphs, replace(SMALL, lr=1e30), 1, tmp_path / "out.pth")
+        train_backbone(MODEL, tiny_glyphs, replace(SMALL, lr=1e30), 1, tmp_path / "out.pth")
     assert list(tmp_path.iterdir()) == []
 
 

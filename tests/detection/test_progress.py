@@ -1,6 +1,10 @@
 """What a training prints of its losses, and keeps."""
 
+import contextlib
 import csv
+import io
+import tempfile
+from types import SimpleNamespace
 
 import pytest
 from mmdet.registry import HOOKS
@@ -9,6 +13,7 @@ from mmengine.hooks import Hook
 from fasa.detection.progress import ProgressHook, losses_table
 from fasa.detection.resume import read_checkpoint
 from fasa.detection.training import train
+from fasa.report.training import read_losses
 
 
 @HOOKS.register_module()
@@ -51,3 +56,32 @@ def test_a_short_run_speaks_at_each_eighth_and_can_be_resumed_from_each_quarter(
 
 def test_where_nothing_was_trained_the_table_has_no_rows(tmp_path):
     assert losses_table(tmp_path) == "iteration\n"
+
+
+def test_a_run_from_anothers_weights_has_losses_of_its_own(config, tmp_path):
+    cfg = config(dict(type="FASA", prob_scale=4), 2, iterations=2)
+    cfg.default_hooks.checkpoint.every = 1
+    train(cfg)
+    cfg = config(iterations=3, work_dir=tmp_path / "other")
+    cfg.load_from = str(tmp_path / "work" / "last.pth")
+    (losses,) = (hook.losses for hook in train(cfg).hooks if isinstance(hook, ProgressHook))
+    assert [record["iteration"] for record in losses] == [1, 2, 3] and "loss_virtual" not in losses[0]
+
+
+def test_a_loss_that_only_a_resumed_run_has_is_no_number_before(config, tmp_path):
+    cfg = config(iterations=2)
+    cfg.default_hooks.checkpoint.every = 1
+    train(cfg)
+    train(config(dict(type="FASA", prob_scale=4), 2, iterations=3))
+    columns = read_losses(tmp_path / "work" / "losses.tsv")
+    assert columns["iteration"] == [1, 2, 3]
+    assert [value != value for value in columns["loss_virtual"]] == [True, True, False]
+
+
+def test_days_are_left():
+    hook = ProgressHook(1)
+    hook.seconds, hook.losses = 1.0, [dict(iteration=1)]
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), tempfile.TemporaryDirectory() as folder:
+        hook.say(SimpleNamespace(max_iters=108_001, work_dir=folder), 1, {})
+    assert "1 day, 6:00:00 left" in text.getvalue()

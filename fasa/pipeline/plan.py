@@ -113,7 +113,9 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
         if study.profile == profile:
             yield from of_study(params, name)
 
-    classifiers = dict(sets=params.classify.sets, rows=params.classify.rows, seeds=params.classify.seeds)
+    asked, known = params.classify.sets, params.classification.sets
+    others = [name for name in known if name not in asked]  # told of where they have run
+    classifiers = dict(sets=asked, others=others, rows=params.classify.rows, seeds=params.classify.seeds)
     settings = dict(profile=profile, rows=chosen.rows, seeds=chosen.seeds, classifiers=classifiers)
     settings["jobs"] = {name: msgspec.to_builtins(job) for name, job in rows.items()}
     yield Stage(f"report@{profile}", "report", settings, tuple(fasa.methods().values()))

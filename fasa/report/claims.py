@@ -96,8 +96,9 @@ def evidence(settings: dict[str, Any]) -> tuple[Evidence, list[str]]:
     runs, others = comparable(read_records(results, rows, seeds))
     trained = {
         name: classification.read_records(name, classifiers["rows"], classifiers["seeds"])
-        for name in classifiers["sets"]
+        for name in [*classifiers["sets"], *classifiers["others"]]
     }
+    trained = {name: found for name, found in trained.items() if found or name in classifiers["sets"]}
     return Evidence(runs, trained, read_cost(results, rows), read_groups(results, seeds)), others
 
 

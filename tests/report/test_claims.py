@@ -269,3 +269,13 @@ def test_the_text_counts_and_labels():
 def test_the_rule_is_told_in_words():
     assert all(f"**{verdict}**" in claims.HOW for verdict in claims.VERDICTS if verdict != NOT_RUN)
     assert set(inspect.get_annotations(Claim)) >= {"findings", "checks"}
+
+
+def test_sets_that_have_run_are_told_of_though_nobody_asks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "results" / "classify" / "large" / "ce-0.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"metrics": {}}')
+    classifiers = dict(sets=["small"], others=["large", "other"], rows=["ce"], seeds=[0])
+    there, _ = claims.evidence(dict(profile="tiny", rows=[], seeds=[], classifiers=classifiers))
+    assert there.classification == dict(small={}, large=dict(ce={0: dict(metrics={})}))

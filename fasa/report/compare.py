@@ -47,7 +47,7 @@ def class_gains(records: Records, against: dict[str, str], kind: str = "segm") -
         seeds = sorted(mine.keys() & theirs.keys())
         if seeds and all(kind in side[seed].class_ap for side in (mine, theirs) for seed in seeds):
             each = [mine[seed].class_ap[kind] - theirs[seed].class_ap[kind] for seed in seeds]
-            gains[f"{row}\nover {base}"] = np.mean(each, axis=0)
+            gains[f"{tables.words(row)}\nover {tables.words(base)}"] = np.mean(each, axis=0)
     return gains
 
 

@@ -175,7 +175,7 @@ def rows_by_frequency(runs: Runs, kind: str = "segm") -> Figure:
 def gain_by_class(gains: dict[str, np.ndarray], images: np.ndarray, frequency: list[str]) -> Figure:
     """What each class gains against how often it was learnt: a mark for a class, a bar for its group's mean.
 
-    A few classes with few objects gain or lose far more than the rest; beyond three times what two thirds of
+    A few classes with few objects gain or lose far more than the rest; beyond five times what two thirds of
     all stay within they are arrows at the edge, and do not squeeze the others.
 
     Args:
@@ -186,10 +186,12 @@ def gain_by_class(gains: dict[str, np.ndarray], images: np.ndarray, frequency: l
     """
     if not gains:
         return nothing_ran()
-    sizes = np.abs(np.concatenate(list(gains.values())))
+    values = np.concatenate(list(gains.values()))
+    sizes = np.abs(values)
     if np.isnan(sizes).all():
         return nothing_ran("no class has an object on val")
-    edge = max(3 * np.percentile(sizes[~np.isnan(sizes)], 68, method="lower"), 1)
+    edge = max(5 * np.percentile(sizes[~np.isnan(sizes)], 68, method="lower"), 1)
+    low, high = (np.clip(most, -edge, edge) for most in (np.nanmin(values), np.nanmax(values)))
     across = min(len(gains), 3)
     lines = -(-len(gains) // across)
     size = (max(4.2 * across, 7), 1.4 + 3.4 * lines)
@@ -215,7 +217,8 @@ def gain_by_class(gains: dict[str, np.ndarray], images: np.ndarray, frequency: l
                 most = known.max() if place > 0.5 else known.min()
                 text = f"{beyond.sum()} beyond the frame, {far}{most:.1f}".replace("-", "\N{MINUS SIGN}")
                 axes.text(0.98, place, text, transform=axes.transAxes, ha="right", fontsize=9)
-        axes.set(title=title.replace(" over ", "\nover "), xscale="log", ylim=(-1.05 * edge, 1.05 * edge))
+        axes.set(title=title.replace(" over ", "\nover "), xscale="log")
+        axes.set_ylim(min(low, 0) - 0.05 * edge, max(high, 0) + 0.05 * edge)
         axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     for axes in panels[:, 0]:
         axes.set_ylabel("mask AP gained [points]")

@@ -104,7 +104,7 @@ def _distribution(axes: Axes, without: Sequence[Record], with_fasa: Sequence[Rec
             axes.plot(scores, line, color=colour, linewidth=0.8, alpha=0.5)
         axes.plot(scores, np.mean(each, axis=0), color=colour, linewidth=2.5, label=label)
     axes.axvline(SHOWN, color="0.4", linestyle="--", linewidth=1)
-    axes.text(SHOWN + 0.02, 2, "drawn from here", color="0.35", fontsize=9)
+    axes.text(SHOWN + 0.02, 72, "drawn from here", color="0.35", fontsize=9)
     axes.set(
         xlabel="score",
         ylabel="rare objects with that score or more [%]",

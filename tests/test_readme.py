@@ -12,6 +12,7 @@ import yaml
 from pages import ROOT, block
 
 import fasa
+from fasa.report.tables import definition, words
 
 PAGE = "README.md"
 
@@ -54,3 +55,16 @@ def test_it_cites_the_paper_as_the_citation_file_does():
 def test_it_is_short():
     """Words as `wc -w` counts them, tables and snippets among them: what it does not say has a page."""
     assert len((ROOT / PAGE).read_text().split()) < 750
+
+
+def test_its_first_table_is_that_of_the_committed_results():
+    found = json.loads((ROOT / "results/embedded/metrics.json").read_text())
+    papers = definition("table2")["paper"] | definition("main")["paper"]
+    lines = re.findall(r"^\| (Mask R-CNN.*?) +\| (.+?) +\|$", (ROOT / PAGE).read_text(), re.MULTILINE)
+    rows = {words(row): row for row in papers}
+    assert len(lines) == 4
+    for name, cells in lines:
+        row = rows[name]
+        means = (found[row][f"segm_{metric}"]["mean"] for metric in ("AP", "APr", "APc", "APf"))
+        expected = [f"{ours:.1f} ({its})" for ours, its in zip(means, papers[row][:4], strict=True)]
+        assert re.split(r" *\| ", cells) == expected and found[row]["segm_AP"]["n"] == 3

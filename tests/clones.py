@@ -62,3 +62,9 @@ def fasa(folder: Path, *arguments, **environment) -> subprocess.CompletedProcess
 def called(folder: Path, *command, **environment) -> subprocess.CompletedProcess:
     """Run a command there, with this Python's tools in reach."""
     return subprocess.run(command, cwd=folder, env=ENVIRONMENT | environment, capture_output=True, text=True)
+
+
+def ran(text: str, row: str) -> bool:
+    """Whether all lines of a part of a report that are of a row have numbers of its own."""
+    lines = [line for line in text.splitlines() if f"`{row}`" in line]
+    return bool(lines) and not any("not run" in line for line in lines)

@@ -6,18 +6,23 @@ from lvis_folder import categories, write_lvis
 
 from fasa.sections import merged
 
-# What `lvis.config` may say; images of 96 pixels at most, loaded by the run's own process.
+# What `lvis.config` may say; images of 64 pixels at most, loaded by the run's own process.
 LOADER = dict(num_workers=0, persistent_workers=False)
 CONFIG = dict(
     model=dict(
         backbone=dict(depth=18, base_channels=16, stem_channels=16, frozen_stages=-1, norm_eval=False),
         neck=dict(in_channels=[16, 32, 64, 128]),
-        roi_head=dict(mask_head=dict(num_convs=1, conv_out_channels=16)),
-        train_cfg=dict(rpn_proposal=dict(max_per_img=30)),
+        roi_head=dict(
+            mask_head=dict(num_convs=1, conv_out_channels=16),
+            # as many samples as a region has pixels take most of an iteration on a CPU
+            bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=1)),
+            mask_roi_extractor=dict(roi_layer=dict(sampling_ratio=1)),
+        ),
+        train_cfg=dict(rpn_proposal=dict(max_per_img=6)),
         test_cfg=dict(rpn=dict(max_per_img=8)),
     ),
-    train_dataloader=LOADER | dict(dataset=dict(pipeline={"2": dict(scales=[[96, 64], [96, 72]])})),
-    held_out_dataloader=LOADER | dict(dataset=dict(pipeline={"2": dict(scale=[96, 72])})),
+    train_dataloader=LOADER | dict(dataset=dict(pipeline={"2": dict(scales=[[48, 36], [64, 48]])})),
+    held_out_dataloader=LOADER | dict(dataset=dict(pipeline={"2": dict(scale=[64, 48])})),
 )
 
 

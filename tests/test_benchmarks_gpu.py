@@ -82,10 +82,10 @@ def test_random_numbers_are_the_cpus():
     generator = torch.Generator().manual_seed(3)
     expected = torch.rand(4, generator=generator)
     with agreement.DrawOnCPU():
-        found = torch.rand(4, device="meta", generator=torch.Generator().manual_seed(3))
-        assert found.device.type == "meta"
-        found = torch.rand(4, device="cpu", generator=torch.Generator().manual_seed(3))
-    assert torch.equal(found, expected)
+        given = torch.Generator().manual_seed(3)
+        assert torch.rand(4, device="meta", generator=given).device.type == "meta"
+        assert torch.equal(given.get_state(), generator.get_state())  # four numbers further
+        assert torch.equal(torch.rand(4, generator=torch.Generator().manual_seed(3)), expected)
 
 
 def test_packed_images_come_back(data, tmp_path):

@@ -7,7 +7,7 @@ import sys
 
 import browser
 import pytest
-from clones import ROOT, called, change, cloned, dvc, fasa, yaml
+from clones import ROOT, called, change, cloned, dvc, fasa, ran, yaml
 from ruamel.yaml import YAML
 
 from fasa.report.page import section
@@ -18,7 +18,6 @@ ROWS = [
     "mask_rcnn_rfs_fasa",
     "mask_rcnn_smote",
     "mask_rcnn_angular",
-    "mask_rcnn_cam",
     "cascade_rcnn_rfs_fasa",
 ]
 CHOSEN = dict(
@@ -96,29 +95,32 @@ def test_results_hold_every_row_and_metric(clone, first):
     assert {"rfs_r", "rfs_up_c"} <= metrics["mask_rcnn_rfs_fasa"].keys()
     for row in ROWS:
         values = json.loads((results / "runs" / f"{row}-0.json").read_text())
-        assert values["AP_r"] == round(metrics[row]["segm_APr"]["mean"], 1)
+        assert values["box_r"] == round(metrics[row]["bbox_APr"]["mean"], 1)
     report = (results / "report.md").read_text()
     titles = re.findall("^## (.+)$", report, re.MULTILINE)
     parts = {title.partition(":")[0]: section(report, title) for title in titles}
     for title, text in (
-        ("In short", "`mask_rcnn_fasa`"),
         ("Claims", "(one seed)"),
         ("Table 1", "loses most AP50 by"),
-        ("Table 2", "`mask_rcnn_rfs_fasa`"),
-        ("Table 3", "### On tiny_glyphs"),
         ("Table 3", "not run (43.9)"),
-        ("Table 4", "### On tiny_digits"),
         ("Table 5", "(0.792 ± 0.05)"),
-        ("Table 6", "`cascade_rcnn_rfs_fasa`"),
         ("Table 7", "0.1"),
         ("Table 8", "not run (22.9)"),
         ("Figure 1", "look-alikes"),
         ("Figure 2", "rare objects, 1 seed"),
-        ("Other augmentations", "`mask_rcnn_smote`"),
-        ("Remarks of appendix F", "CAM mixing"),
-        ("How this page was made", "7 of 7 runs: "),
+        ("How this page was made", "6 of 6 runs: "),
     ):
         assert text in parts[title], title
+    for title, row in (
+        ("In short", "mask_rcnn_fasa"),
+        ("Table 2", "mask_rcnn_rfs_fasa"),
+        ("Table 3", "ce_fasa"),
+        ("Table 4", "ce_fasa"),
+        ("Table 6", "cascade_rcnn_rfs_fasa"),
+        ("Other augmentations", "mask_rcnn_smote"),
+        ("Cost", "mask_rcnn_angular"),
+    ):
+        assert ran(parts[title], row), title
     images = re.findall(r"^!\[(.+)\]\((.+)\)$", report, re.MULTILINE)
     drawn = {path.name for path in (results / "report").glob("*.png")}
     assert {f"report/{name}" for name in drawn} == {place for _, place in images} and len(drawn) > 12
@@ -138,11 +140,10 @@ def test_results_hold_every_row_and_metric(clone, first):
         "report/groups",
         "report/margin",
         "report/method",
-        "report/partners",
         "report/rare",
         "report/tide",
     ):
-        assert all((results / f"{name}.{kind}").stat().st_size > 5000 for kind in ("png", "svg"))
+        assert all((results / f"{name}.{kind}").stat().st_size > 20_000 for kind in ("png", "svg"))
 
 
 def test_the_claims_are_judged_from_what_is_committed(clone, first):

@@ -373,6 +373,9 @@ def test_adapt_takes_a_signal_with_gaps(name):
     signal[2] = math.nan
     trainer.augmenter.adapt(signal)
     trainer.augmenter.adapt(signal / 2)
+    if trainer.augmenter.adapts():
+        assert trainer.augmenter.adaptations == 2
+        assert trainer.augmenter.measured.tolist() == [float(c != 2) for c in range(K)]
     trainer.step(*batch(0))
 
 

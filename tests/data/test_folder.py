@@ -1,6 +1,5 @@
 import os
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -257,4 +256,3 @@ def test_the_order_on_the_disk_does_not_count(root, monkeypatch):
 
     monkeypatch.setattr(os, "walk", backwards)
     assert np.array_equal(load(section(root), 0).train.images, first.train.images)
-    assert Path(root).exists()

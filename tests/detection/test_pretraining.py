@@ -145,6 +145,7 @@ def test_a_warm_up_starts_from_it_and_a_row_from_its_warm_up(own, pretrained, ti
     else:
         train_row(replace(one, pretrained="nowhere.pth"), warmup, tmp_path / "r", out, tmp_path / "h")
     for path in (warmup, out):
+        assert backbone(path).keys() == backbone(pretrained[0]).keys() != set()
         for name, value in backbone(path).items():
             if "running" not in name and "tracked" not in name:
                 torch.testing.assert_close(value, backbone(pretrained[0])[name], atol=1e-6, rtol=0)

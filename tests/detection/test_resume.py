@@ -285,10 +285,6 @@ def test_last_is_the_old_file_or_the_new_one(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.glob("*last*")) == ["last.pth", "last_checkpoint"]
 
 
-class Losses:
-    """What a runner is to `look`: an optimiser with a loss scaler, or without."""
-
-
 @pytest.mark.parametrize("scaled", [False, True])
 def test_a_loss_scaler_may_overflow_now_and_then(scaled):
     hook = ExactResumeHook()

@@ -41,15 +41,23 @@ def test_sums_of_runs_of_more_masks_than_are_read_at_a_time():
 
 
 def test_a_mask_that_is_cut_short_does_not_fill_its_image_nor_change_its_neighbours():
-    whole = next(rle for rle in some_masks(np.random.default_rng(5), 99) if len(rle["counts"]) > 500)
+    runs = np.random.default_rng(5).integers(1, 99, 400)  # so different that a number takes two bytes
+    pixels = np.zeros((200, 101), np.uint8, order="F")
+    ends = np.cumsum(runs)
+    for start, end in zip(ends[::2], ends[1::2], strict=False):
+        pixels.reshape(-1, order="F")[start:end] = 1
+    whole = mask_utils.encode(pixels)
     counts, size = whole["counts"], np.prod(whole["size"])
+    inside = 0
     for cut in range(1, 60):
         pixels, area = run_sums(Masks.of([b"", counts, counts[:-cut], b"", counts, counts[:-cut]]))
         assert pixels[[0, 1, 3, 4]].tolist() == [0, size, 0, size]
         assert pixels[2] == pixels[5] != size
         if (counts[-cut - 1] - 48) & 32:  # in the middle of a number
             assert pixels[2] == -1
+            inside += 1
         assert area[1] == area[4] == mask_utils.area(whole)
+    assert inside > 0
 
 
 @settings(max_examples=60)

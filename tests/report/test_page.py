@@ -82,6 +82,7 @@ def test_the_method_is_drawn_the_same_twice_and_inside_its_frame(tmp_path):
         style.save(figure, tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     (axes,) = figure.axes
+    assert axes.texts
     frame = axes.get_window_extent()
     for text in axes.texts:
         box = text.get_window_extent()

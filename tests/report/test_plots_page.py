@@ -2,17 +2,16 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from browser import CHROMIUM
 from PIL import Image
 
 from fasa.report import plots_page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="3000" height="400"></svg>'
 MEASURE = """<script>
 const seen = () => [...document.images].filter(one => one.offsetParent).map(one => one.src.split("/").pop())

@@ -8,7 +8,7 @@ import numpy as np
 from fasa.evaluation import Interval, interval
 from fasa.record import Record
 from fasa.report import tables
-from fasa.report.summary import Records, metrics, summarise
+from fasa.report.summary import Records, gains, metrics, summarise
 
 MAIN = tuple(f"{kind}_{name}" for kind in ("segm", "bbox") for name in ("AP", "APr", "APc", "APf"))
 
@@ -41,18 +41,18 @@ def class_gains(records: Records, against: dict[str, str], kind: str = "segm") -
         against: each row's other row; pairs without a common seed are left out.
         kind: "segm" or "bbox"; runs of boxes alone are left out of the first.
     """
-    gains = {}
+    found = {}
     for row, base in against.items():
         mine, theirs = records.get(row, {}), records.get(base, {})
         seeds = sorted(mine.keys() & theirs.keys())
         if seeds and all(kind in side[seed].class_ap for side in (mine, theirs) for seed in seeds):
             each = [mine[seed].class_ap[kind] - theirs[seed].class_ap[kind] for seed in seeds]
-            gains[f"{tables.words(row)}\nover {tables.words(base)}"] = np.mean(each, axis=0)
-    return gains
+            found[f"{tables.words(row)}\nover {tables.words(base)}"] = np.mean(each, axis=0)
+    return found
 
 
 def report(records: Records, scale: tables.Scale) -> str:
-    """Masks and boxes of the two main rows, how much they differ, and what that says, in Markdown."""
+    """Masks and boxes of the two main rows, how much they differ, and what bounds that, in Markdown."""
     found = metrics(records)
     parts = [tables.section("main", found, scale)]
     boxes = [column.replace("segm", "bbox") for column in tables.definition("main")["columns"]]
@@ -61,10 +61,33 @@ def report(records: Records, scale: tables.Scale) -> str:
     seeds = sorted(set.intersection(*(set(found.get(row, {})) for row in rows)))
     if seeds:
         intervals = compare(*([records[row][seed] for seed in seeds] for row in rows))
+        resamples = len(next(iter(records[rows[0]][seeds[0]].replicates.values()), ()))
         parts += [
-            "The second minus the first, in points; 95% intervals by a paired bootstrap over the images of "
-            "val, the same for both rows and all seeds. They say what other images would have shown of these "
-            "networks, not what other seeds would have:",
+            f"The second minus the first, in points; 95% intervals by {resamples:,} resamples of the images "
+            "of val, the same for both rows and all seeds. They say what other images would have shown of "
+            "these networks, not what other seeds would have:",
             tables.differences(intervals),
         ]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, [*parts, optimizer(found)]))
+
+
+def optimizer(found: dict[str, dict[int, dict[str, float]]]) -> str:
+    """What the main rows come to where AdamW trains all parameters, in a sentence; nothing if it has not run.
+
+    Args:
+        found: as from `summary.metrics`.
+    """
+    plain, fasa = ("mask_rcnn_adamw", "mask_rcnn_fasa_adamw")
+    gained = gains(found, {"mask_rcnn_adamw": "mask_rcnn", fasa: plain})
+    if len(gained) < 2:
+        return ""
+    (alone, adds), base = gained.values(), summarise(found)[plain]
+    numbers = [
+        f"{tables.column_name(one)} is {base[one]['mean']:.1f} ({tables.signed(alone[one]['mean'])}), to "
+        f"which FASA adds {tables.signed(adds[one]['mean'])}"
+        for one in tables.definition("optimizer")["columns"][:2]
+    ]
+    return (
+        f"**It depends on the optimizer.** With AdamW for the classifier too, without FASA, {numbers[0]}; "
+        f"{numbers[1]}. See [beyond the paper](#beyond-the-paper)."
+    )

@@ -127,14 +127,15 @@ def ap_by_frequency(runs: Runs) -> Figure:
     return figure
 
 
-def rows_by_frequency(runs: Runs, kind: str = "segm") -> Figure:
-    """AP of rare, common and frequent classes for many rows: a dot for each seed.
+def rows_by_frequency(runs: Runs, title: str, kind: str = "segm") -> Figure:
+    """AP of rare, common and frequent classes for many rows: a dot for each seed; panels span as many points.
 
     Filled dots are the seeds that all rows have: only those compare. The dashed line is the first row's mean
     over them.
 
     Args:
         runs: the metrics of each seed of each row.
+        title: what the rows are.
         kind: "segm" or "bbox".
     """
     if not runs:
@@ -157,7 +158,14 @@ def rows_by_frequency(runs: Runs, kind: str = "segm") -> Figure:
             axes.text(
                 0.5, 0.5, "none on val", ha="center", va="center", transform=axes.transAxes, color="0.3"
             )
+    spans = [axes.dataLim.intervalx for axes in panels if np.isfinite(axes.dataLim.intervalx).all()]
+    widest = 1.1 * max([high - low for low, high in spans], default=0)
+    for axes in panels:
+        if np.isfinite(axes.dataLim.intervalx).all() and widest:
+            axes.set_xlim(axes.dataLim.intervalx.mean() + np.array([-0.5, 0.5]) * widest)
     panels[0].set_yticks(range(len(runs)), map(words, runs))
+    for label, row in zip(panels[0].get_yticklabels(), runs, strict=True):
+        label.set_color(row_colour(row) if "fasa" in row.split("_") else "black")
     panels[0].set_ylim(len(runs) - 0.5, -0.5)  # the first row on top, half a row of air at both ends
     handles = []
     if shared:
@@ -167,7 +175,7 @@ def rows_by_frequency(runs: Runs, kind: str = "segm") -> Figure:
         ]
     if any(set(seeds) - shared for seeds in runs.values()):
         handles.append(mark("o", "a seed that some lack: compares with none", mfc="none"))
-    figure.suptitle(f"{KINDS[kind].title()} AP of rare, common and frequent classes, row by row")
+    figure.suptitle(f"{title}: {KINDS[kind]} AP of rare, common and frequent classes")
     figure.legend(handles=handles, ncols=3, loc="outside lower center")
     return figure
 
@@ -429,21 +437,23 @@ def class_accuracy(runs: dict[str, list[dict]], window: int = 10) -> Figure:
     ranks = np.arange(1, len(counts) + 1)
     above.bar(ranks, counts, width=1, color="0.3")
     above.set(yscale="log", ylabel="training\nimages")
-    window = min(window, len(counts))
+    many = len(counts) > 2 * window
+    window, size = (window, 3) if many else (1, 8)
     for marker, (row, seeds) in zip("osDv^p", runs.items(), strict=False):
         values = np.array([run["per_class"] for run in seeds], dtype=float).mean(axis=0)
         style = dict(color=row_colour(row), marker=marker)
-        below.plot(ranks, values, linestyle="", markersize=3, alpha=0.6, **style)
+        below.plot(ranks, values, linestyle="", markersize=size, alpha=0.6, **style)
         smooth = np.convolve(values, np.full(window, 1 / window), mode="valid")
         below.plot(ranks[: len(smooth)] + (window - 1) / 2, smooth, color=row_colour(row), linewidth=2)
         below.plot([], [], label=words(row), **style)
     below.set(xlabel="rank of the class, the most frequent first", ylabel="test accuracy [%]", ylim=(-3, 103))
+    if not many:
+        below.set_xticks(ranks)
     handles, _ = below.get_legend_handles_labels()
-    handles += [
-        mark("o", "a class, mean over seeds", markersize=3),
-        line(f"mean of {window} neighbours", lw=2),
-    ]
-    figure.suptitle("Accuracy from the head to the tail")
+    handles.append(mark("o", "a class, mean over seeds", markersize=size))
+    if many:
+        handles.append(line(f"mean of {window} neighbours", lw=2))
+    figure.suptitle("Accuracy from the most to the least frequent class")
     figure.legend(handles=handles, ncols=3, loc="outside lower center")
     return figure
 

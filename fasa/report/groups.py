@@ -50,7 +50,7 @@ def table(groups: dict[int, list[dict]]) -> str:
         "groups",
         "classes alone",
         "truth",
-        "pairs in one group, %",
+        "pairs in one group",
         "by chance",
         "purity, %",
         "by chance",
@@ -73,8 +73,8 @@ def table(groups: dict[int, list[dict]]) -> str:
             low, high = np.percentile(by_chance, [2.5, 97.5])
             expected = together[np.triu_indices(len(mine), 1)].mean()
             numbers = [
-                f"{share:.0f}",
-                f"{expected:.0f}",
+                f"{round(share * len(pairs) / 100)} of {len(pairs)} ({share:.0f}%)",
+                f"{expected:.0f}%",
                 f"{found:.0f}",
                 f"{np.mean(by_chance):.0f} [{low:.0f}, {high:.0f}]",
             ]
@@ -92,7 +92,7 @@ def table(groups: dict[int, list[dict]]) -> str:
 
 
 def figure(classes: list[dict]) -> Figure:
-    """The map of the classes and their groups; look-alikes boxed, companions circled."""
+    """The map of the classes and their groups; look-alikes boxed, companions circled where no other lies."""
     points = np.array([one["point"] for one in classes])
     groups = np.array([one["group"] for one in classes])
     drawn = group_map(points, groups, *([one[key] for one in classes] for key in ("shown", "frequency")))
@@ -103,7 +103,8 @@ def figure(classes: list[dict]) -> Figure:
         for group in np.unique(groups[mine]):
             together = mine[groups[mine] == group]
             low, high = points[together].min(axis=0) - PAD * width, points[together].max(axis=0) + PAD * width
-            if len(together) > 1 and max(high - low) < 2 * NEAR * width:
+            inside = ((low < points) & (points < high)).all(axis=1)
+            if inside.sum() == len(together) > 1 and max(high - low) < 2 * NEAR * width:
                 axes.add_patch(Rectangle(low, *(high - low), fill=False, linestyle="--", edgecolor="black"))
                 boxed |= set(together)
         for one in set(mine) - boxed:
@@ -113,24 +114,20 @@ def figure(classes: list[dict]) -> Figure:
     for pair in companions(classes):
         a, b = points[pair]
         length = np.hypot(*(b - a))
-        if length < NEAR * width:
-            angle = np.degrees(np.arctan2(*(b - a)[::-1]))
-            size = length + 3 * PAD * width, 3 * PAD * width
-            axes.add_patch(
-                Ellipse((a + b) / 2, *size, angle=angle, fill=False, edgecolor=BLUE, linewidth=1.4)
-            )
+        angle = np.degrees(np.arctan2(*(b - a)[::-1]))
+        size = length + 3 * PAD * width, 3 * PAD * width
+        ellipse = Ellipse((a + b) / 2, *size, angle=angle, fill=False, edgecolor=BLUE, linewidth=1.4)
+        if length < NEAR * width and ellipse.contains_points(points).sum() == 2:
+            axes.add_patch(ellipse)
         else:
             axes.plot(*points[pair].T, color=BLUE, linestyle=":", linewidth=1, zorder=0)
-    handles = []
-    if len(look_alikes(classes)):
-        handles += [
-            line("look-alikes in one group, and near", "black", ls="--"),
-            line("another class's nearest look-alike", "black", ls=":", lw=1),
-        ]
-    if len(companions(classes)):
-        handles += [
-            line("ellipse: often seen together, and near", BLUE, lw=1.4),
-            line("often seen together, and far", BLUE, ls=":", lw=1),
-        ]
+    marks = {
+        Rectangle: line("box: look-alikes of one group, near and alone", "black", ls="--"),
+        "black": line("other look-alikes, to the nearest", "black", ls=":", lw=1),
+        Ellipse: line("ellipse: often seen together, near and alone", BLUE, lw=1.4),
+        BLUE: line("others often seen together", BLUE, ls=":", lw=1),
+    }
+    there = {type(one) for one in axes.patches} | {one.get_color() for one in axes.lines}
+    handles = [handle for mark, handle in marks.items() if mark in there]
     drawn.legend(handles=handles, ncols=2, loc="outside lower left")
     return drawn

@@ -10,7 +10,8 @@ ALT = (
     "A drawing of FASA. In training, embeddings of image regions go to the classifier; FASA keeps their mean "
     "and variance by class, draws virtual embeddings of a class with its probability, and gives them to the "
     "same classifier with a tenth of the weight. On held-out images the loss of each group of classes is "
-    "measured now and then: where it has fallen the group's probabilities rise by a tenth, else they fall."
+    "measured now and then: where it has fallen the group's probabilities rise by a tenth, where it has "
+    "risen they fall by a tenth."
 )
 
 
@@ -23,17 +24,12 @@ def drawing() -> Figure:
     regions = _box(axes, 24, 42, 19, 9, "backbone, regions,\nshared layers", PLAIN)
     embeddings = _box(axes, 51, 42, 19, 9, "embedding z\nof each object", PLAIN)
     classifier = _box(axes, 78, 42, 21, 9, "classifier:\ncross-entropy", PLAIN)
-    moments = _box(axes, 38, 22, 23, 10, "mean and variance\nof each class,\nrunning", OURS)
-    virtual = _box(
-        axes,
-        70,
-        22,
-        29,
-        10,
-        "virtual embeddings\n$\\mu_c + \\sigma_c\\,\\varepsilon$, drawn with\nprobability $p_c$",
-        OURS,
+    moments = _box(
+        axes, 38, 22, 23, 10, "running mean $\\mu_c$,\nvariance $\\sigma_c^2$ of z\nby class c", OURS
     )
-    held = _box(axes, 1, 2, 21, 10, "held-out images,\nnow and then", HELD_OUT)
+    drawn = "$\\mu_c + \\sigma_c\\,\\varepsilon$, $\\varepsilon$ from N(0, 1),\nwith probability $p_c$"
+    virtual = _box(axes, 70, 22, 29, 10, f"virtual embeddings of c\n{drawn}", OURS)
+    held = _box(axes, 1, 2, 21, 10, "held-out images:\nthe detector's loss,\nnow and then", HELD_OUT)
     groups = _box(
         axes,
         32,

@@ -34,29 +34,43 @@ PAGE = """<!DOCTYPE html>
 <style>
 :root {{ color-scheme: light dark }}
 :root {{ --text: #1b1b1f; --back: #fff; --line: #d5d5dc; --soft: #f4f4f7; --link: #0b57a8 }}
+:root {{ --seen: #1a7f37; --opposite: #b42318; --shadow: rgb(0 0 0 / .25) }}
 @media (prefers-color-scheme: dark) {{
   :root {{ --text: #e4e4ea; --back: #16161a; --line: #3a3a44; --soft: #22222a; --link: #8ab8f0 }}
+  :root {{ --seen: #56d364; --opposite: #ff7b72; --shadow: rgb(255 255 255 / .3) }}
+  img {{ filter: brightness(.9) }}
 }}
 * {{ box-sizing: border-box }}
 body {{ margin: 0; color: var(--text); background: var(--back); font: 16px/1.55 system-ui, sans-serif }}
-main {{ max-width: 76rem; margin: 0 auto; padding: 1rem }}
+main {{ max-width: 90rem; margin: 0 auto; padding: 1rem }}
 h1, h2, h3 {{ line-height: 1.2; margin: 2.2em 0 .6em }}
 h1 {{ margin-top: .5em }}
 h2 {{ border-top: 1px solid var(--line); padding-top: 1em }}
 p, li {{ max-width: 46rem; overflow-wrap: anywhere }}
 a {{ color: var(--link) }}
 code {{ background: var(--soft); padding: .1em .3em; border-radius: 3px; font-size: .88em }}
-.wide {{ overflow-x: auto; margin: 1em 0 }}
+/* a shadow at the edge where there is more to scroll to */
+.wide {{ overflow-x: auto; margin: 1em 0; background:
+  linear-gradient(90deg, var(--back) 40%, transparent) left / 3rem 100% no-repeat local,
+  linear-gradient(270deg, var(--back) 40%, transparent) right / 3rem 100% no-repeat local,
+  linear-gradient(90deg, var(--shadow), transparent) left / 1rem 100% no-repeat,
+  linear-gradient(270deg, var(--shadow), transparent) right / 1rem 100% no-repeat }}
+.wide:has(table) {{ width: fit-content; max-width: 100% }}
 table {{ border-collapse: collapse; font-size: .88em; font-variant-numeric: tabular-nums }}
 td, th {{ padding: .3em .6em; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line) }}
 td {{ white-space: nowrap }}
 td.text {{ white-space: normal; min-width: 15rem }}
 th {{ background: var(--soft); white-space: nowrap }}
+td:first-child {{ position: sticky; left: 0; background: var(--back) }}
+td[data-verdict="✓"] {{ color: var(--seen) }}
+td[data-verdict="✗"] {{ color: var(--opposite) }}
+pre {{ background: var(--soft); padding: .6em; overflow-x: auto }}
 .contents {{ columns: 18rem }}
 @media (max-width: 36rem) {{
-  .wide:has(img)::before {{ content: "scroll sideways →"; font-size: .75em; position: sticky; left: 0 }}
+  .wide::before {{ content: "scroll sideways →"; font-size: .75em; position: sticky; left: 0 }}
+  td:first-child {{ white-space: normal; min-width: 6rem; max-width: 9rem }}
 }}
-img {{ display: block; width: 100%; min-width: 34rem; max-width: 62rem }}
+img {{ display: block; width: 100%; min-width: 48rem; max-width: 62rem }}
 img {{ background: #fff; border-radius: 4px }}
 </style>
 </head>
@@ -129,16 +143,17 @@ def page(markdown: str, folder: Path) -> str:
     body = MarkdownWithMath(renderer=renderer).render(markdown)
     body = re.sub(r"(<table>.*?</table>|<img [^>]*>)", r'<div class="wide">\1</div>', body, flags=re.DOTALL)
     body = re.sub(r'<p>(<div class="wide"><img [^>]*></div>)</p>', r"\1", body)
-    body = re.sub(r"<td>([^<]{40,})</td>", r'<td class="text">\1</td>', body).replace(
-        "<ul>", '<ul class="contents">', 1
-    )
+    body = re.sub(r"<td>([^<]{40,})</td>", r'<td class="text">\1</td>', body)
+    body = re.sub(r"<td>([✓✗○?…]) ", r'<td data-verdict="\1">\1 ', body)
+    body = body.replace("<ul>", '<ul class="contents">', 1)
     title = re.search(r"^# (.+)$", markdown, re.MULTILINE)[1]
     return PAGE.format(title=html.escape(title), body=body)
 
 
 def section(markdown: str, title: str) -> str:
     """The text under one heading of level 2."""
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^<a id=|\Z)", markdown, re.MULTILINE | re.DOTALL)
+    text = rf"^## {re.escape(title)}\n(.*?)(?=^<a id=\S+\n\n## |\Z)"
+    found = re.search(text, markdown, re.MULTILINE | re.DOTALL)
     return found[1].strip() if found else ""
 
 

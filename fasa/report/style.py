@@ -24,10 +24,10 @@ COLOUR = dict(
 )
 MARKER = dict(r="D", c="s", f="o")
 ROWS = {  # by whether images are repeated (RFS), and whether features are augmented by FASA
-    (False, False): "#B5B5B5",
-    (False, True): "#9457B8",
-    (True, False): "#636363",
-    (True, True): "#4B1F6F",
+    (False, False): "#949494",
+    (False, True): "#8B2FC9",
+    (True, False): "#505050",
+    (True, True): "#3D0A5C",
 }
 # Of class groups, each told apart by its marker too: 7 colours and 6 markers make 42.
 GROUP_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")

@@ -68,8 +68,8 @@ def read_census(results: str | Path) -> dict:
 
 def gains(
     found: dict[str, dict[int, dict[str, float]]], against: dict[str, str]
-) -> dict[str, dict[str, float]]:
-    """What each metric of a row is above another row's, mean over the seeds that both have.
+) -> dict[str, dict[str, dict]]:
+    """What each metric of a row is above another row's, as `spread` has it, over the seeds that both have.
 
     Rows of one seed share a warm-up and much of their luck: means over other seeds would add that to the
     difference.
@@ -82,8 +82,12 @@ def gains(
     for row, base in against.items():
         mine, theirs = found.get(row, {}), found.get(base, {})
         if seeds := mine.keys() & theirs.keys():
-            metrics = set.intersection(*(mine[seed].keys() & theirs[seed].keys() for seed in seeds))
-            result[row] = {name: mean(mine[s][name] - theirs[s][name] for s in seeds) for name in metrics}
+            result[row] = spread(
+                [
+                    {name: mine[s][name] - theirs[s][name] for name in mine[s] if name in theirs[s]}
+                    for s in sorted(seeds)
+                ]
+            )
     return result
 
 

@@ -1,5 +1,6 @@
 """The appendix's tables in Markdown: ours with its spread, the paper's beside it, and what they say."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import yaml
 from fasa.report.summary import gains, summarise
 
 NAMES = dict(segm="mask", bbox="box")
-FEW = 3  # comparisons that a sentence can hold
+FEW = 6  # comparisons that can be told one by one
 
 
 class Scale(NamedTuple):
@@ -48,17 +49,25 @@ def seeds(n: int) -> str:
 
 def column_name(metric: str) -> str:
     """``segm_APr`` as a reader knows it: ``mask APr``; of TIDE the type alone, which its table explains."""
+    if name := definition("words")["columns"].get(metric):
+        return name
     if "_tide_" in metric:
         return metric.rpartition("_")[2]
     kind, _, rest = metric.partition("_")
     return f"{NAMES.get(kind, kind)} {rest}".replace("_", " ").rstrip()
 
 
-def cell(value: dict | None) -> str:
+def signed(value: float) -> str:
+    """A difference to a tenth: ``+1.2``, ``-0.3``; what rounds to nothing has no sign."""
+    text = f"{value:+.1f}"
+    return text if float(text) else "0.0"
+
+
+def cell(value: dict | None, number: Callable[[float], str] = "{:.1f}".format) -> str:
     """``12.3 ± 0.4``, without a spread for one run; a dash for what was not measured."""
     if value is None:
         return "-"
-    return f"{value['mean']:.1f}" + (f" ± {value['std']:.1f}" if value["std"] is not None else "")
+    return number(value["mean"]) + (f" ± {value['std']:.1f}" if value["std"] is not None else "")
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
@@ -96,7 +105,7 @@ def appendix(name: str, summary: dict, columns: list[str] | None = None, gains: 
         body.append([words(row), *cells, str(n)])
         if gains is not None:
             gained = [gains.get(row, {}).get(column) for column in columns[:2]]
-            body[-1] += ["-" if gain is None else f"{gain:+.1f}" for gain in gained]
+            body[-1] += [cell(gain, signed) for gain in gained]
             body[-1].append(words(table["against"][row]) if row in gains else "-")
         body[-1].append(f"`{row}`")
     header = ["", *map(column_name, columns), "n"]
@@ -116,7 +125,7 @@ def section(name: str, found: dict, scale: Scale) -> str:
     errors = "_tide_" in table["columns"][0]
     gained, summary = gains(found, table["against"]), summarise(found)
     shown = appendix(name, summary, gains=None if errors else gained)
-    read = costliest(name, summary) if errors else reading(name, found)
+    read = costliest(name, summary, gained) if errors else reading(name, gained)
     return "\n\n".join([table.get("note", "").strip(), shown, read, source(name, scale)]).strip()
 
 
@@ -127,42 +136,56 @@ def source(name: str, scale: Scale) -> str:
     if table["paper"]:
         set_name = table.get("paper_set", "LVIS v1")
         theirs = f" In brackets the paper's, on {set_name}: {definition('scales')[set_name]}."
-    return (
-        f"Ours: {scale.says}; mean ± standard deviation over n seeds, a gain over the seeds that both rows "
-        f"have.{theirs} What makes a row: `{scale.command}`."
-    )
+    return f"Ours: {scale.says}; mean ± standard deviation over n seeds.{theirs} A row: `{scale.command}`."
 
 
-def reading(name: str, found: dict) -> str:
-    """What the rows of a table gain over those that they are compared to, in a sentence."""
+def reading(name: str, gained: dict) -> str:
+    """What the rows of a table gain over those that they are compared to, in a sentence each.
+
+    Args:
+        gained: as from `summary.gains` over the table's `against`.
+    """
     table = definition(name)
     first, second = table["columns"][:2]
     told = {}
-    for row, gain in gains(found, table["against"]).items():
-        base = table["against"][row]
-        n = len(found[row].keys() & found[base].keys())
-        by = [f"{gain[one]:+.1f} in {column_name(one)}" for one in (first, second) if one in gain]
+    for row, gain in gained.items():
+        by = [one for one in (first, second) if one in gain]
         if by:
-            text = f"{words(row)} {' and '.join(by)} over {words(base)}, {seeds(n)}"
-            told[row] = gain.get(second, gain.get(first)), text
+            more = [f"{signed(gain[one]['mean'])} {column_name(one)}" for one in by]
+            text = f"{words(row)} has {' and '.join(more)} over {words(table['against'][row])}"
+            told[row] = gain[by[-1]]["mean"], f"{text} ({seeds(gain[by[0]]['n'])})"
     if not told:
         return "**Read:** nothing yet, no two rows that it compares have run."
     if len(told) > FEW:
         order = sorted(told, key=lambda row: -told[row][0])
         best, worst = (told[order[i]][1] for i in (0, -1))
-        return f"**Read:** of {len(told)} comparisons the best is {best}; the worst {worst}."
-    return f"**Read:** {'; '.join(one for _, one in told.values())}."
+        by = column_name(second)
+        return f"**Read:** of {len(told)} comparisons the best by {by}: {best}; the worst: {worst}."
+    if len(told) == 1:
+        return f"**Read:** {told.popitem()[1][1]}."
+    return "\n".join(["**Read:**", "", *(f"- {text}" for _, text in told.values())])
 
 
-def costliest(name: str, summary: dict) -> str:
-    """Which type of TIDE's errors costs each row of a table the most, in a sentence."""
+def costliest(name: str, summary: dict, gained: dict) -> str:
+    """Which type of TIDE's errors costs each row of a table the most, and which fell and rose the most.
+
+    Args:
+        summary, gained: as from `summary.summarise`, `summary.gains`.
+    """
+    types = [one for one in definition(name)["columns"] if "_False" not in one]  # those hold all of the types
+
+    def points(values: dict) -> dict[str, float]:
+        return {column_name(one): values[one]["mean"] for one in types if one in values}
+
     told = []
     for row in definition(name)["rows"]:
-        points = {one: summary.get(row, {}).get(one) for one in definition(name)["columns"]}
-        points = {one: value["mean"] for one, value in points.items() if value}
-        if points:
-            worst = max(points, key=points.get)
-            told.append(f"{words(row)} loses most AP50 by {column_name(worst)}, {points[worst]:.1f} points")
+        if mine := points(summary.get(row, {})):
+            worst = max(mine, key=mine.get)
+            told.append(f"{words(row)} loses most AP50 by {worst}, {mine[worst]:.1f} points")
+        if change := points(gained.get(row, {})):
+            fell, rose = min(change, key=change.get), max(change, key=change.get)
+            told[-1] += f" (of all types {fell} falls most, {signed(change[fell])}"
+            told[-1] += f", and {rose} rises most, {signed(change[rose])})"
     return f"**Read:** {'; '.join(told) or 'nothing yet, neither row has run'}."
 
 
@@ -173,7 +196,7 @@ def differences(intervals: dict[str, tuple]) -> str:
         intervals: ``{"segm_APr": (difference, low, high, share_not_better), ...}`` in points.
     """
     body = [
-        [column_name(name), f"{difference:+.1f}", f"[{low:+.1f}, {high:+.1f}]", f"{100 * share:.0f}%"]
+        [column_name(name), signed(difference), f"[{signed(low)}, {signed(high)}]", f"{100 * share:.1f}%"]
         for name, (difference, low, high, share) in intervals.items()
     ]
     return markdown(["metric", "difference", "95% interval", "resamples without gain"], body)

@@ -75,7 +75,7 @@ def rows(row, base):
     return NOTHING._replace(runs=dict(row=dict(enumerate(row)), base=dict(enumerate(base))))
 
 
-CLAIM = Claim(id="X", says="x", rule="up", row="row", base="base", checks={"AP": 0.5})
+CLAIM = Claim(id="A.1", says="x", rule="up", row="row", base="base", checks={"AP": 0.5})
 
 
 def test_two_rows_over_the_seeds_that_both_have():
@@ -240,7 +240,7 @@ def test_every_row_that_a_claim_needs_runs():
 
 def test_ids_are_those_of_the_appendixs_sections_each_once():
     ids = [claim.id for claim in claims.claims()]
-    assert len(set(ids)) == len(ids) and "".join(sorted({one[0] for one in ids})) == "ABCDEFGH"
+    assert len(set(ids)) == len(ids) and sorted({one[0] for one in ids}) == list(claims.SECTIONS)
 
 
 def test_the_text_counts_and_labels():
@@ -249,18 +249,28 @@ def test_the_text_counts_and_labels():
         CLAIM, rows([run(AP=2.0, replicates=kept)], [run(AP=1.0, replicates=dict(AP=[1, 1]))])
     )
     same = claims.judge(
-        replace(CLAIM, id="Y", findings="We looked.\n"),
+        replace(CLAIM, id="B.1", findings="We looked.\n"),
         rows(*[[run(AP=1.0, replicates=dict(AP=[1, 1]))] * 2] * 2),
     )
-    missing = claims.judge(replace(CLAIM, id="Z"), NOTHING)
+    missing = claims.judge(replace(CLAIM, id="B.2", rule="at_most"), NOTHING)
     text = claims.text([*seen, *same, *missing])
-    assert "**1 seen, 1 not seen, 1 not run**, of 3 checks." in text
-    x, y, z = (line for line in text.splitlines() if line.startswith(("| X", "| Y", "| Z")))
-    assert "1.0 → 2.0 | +1.0 " in x and "[+1.0, +1.0]" in x and "seen (one seed)" in x
-    assert "+0.0 +0.0" in y and "| not seen " in y and "| not run " in z
-    assert "**Y**, x: We looked." in text and "**X**" not in text
-    line = claims.line([*seen, *same, *missing, *missing], "Z")
-    assert line == "Its [claims](#claims): **Z** AP: not run, AP: not run."
+    assert "**1 seen, 1 not seen, 1 not run**: 3 claims, 3 checks." in text
+    x, y, z = (line for line in text.splitlines() if line.startswith(("| A.1", "| B.1", "| B.2")))
+    assert "| higher, ±0.5 | -     | 1.0 → 2.0 | +1.0 [+1.0, +1.0] | +1.0 " in x
+    assert "| ✓ seen (one seed) | X: row over base " in x
+    assert "| 0.0 [0.0, 0.0] " in y and " 0.0 0.0 |" in y and "| ○ not seen " in y
+    assert "| … not run " in z and "| not higher, +0.5 |" in z
+    assert "**B.1**, x: We looked." in text and "**A.1**" not in text
+    headings = [line for line in text.splitlines() if line.startswith("###")]
+    assert headings == [
+        "### A: classification errors",
+        "### B: sampling probabilities",
+        "### Of what is not seen",
+    ]
+    line = claims.line([*seen, *same, *missing, *missing], "B.2")
+    assert (
+        line == "Its [claims](#claims-b): **B.2** AP: not run, AP: not run." and '<a id="claims-b">' in text
+    )
     told = claims.plain([*seen, *missing])
     assert told[0]["seeds"] == {"0": 1.0} and told[0]["verdict"] == SEEN and "before" not in told[1]
 

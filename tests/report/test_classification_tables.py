@@ -29,17 +29,20 @@ def test_tables_hold_ours_the_papers_and_what_is_leaky(records):
     text = classification.section("table3", dict(small=records, other={}))
     assert "### On small" in text and "Ours: `small`, 2 classes in 33 training images; " in text
     assert "judged on: cross-entropy + FASA." in text
-    assert "44.0 ± 1.4 (43.7) | 44.0 ± 1.4" in text  # the paper has no many, medium, few
+    assert "44.0 ± 1.4 (43.7) | 44.0 ± 1.4" in text  # the paper has no few, medium, many
     assert "In brackets the paper's, on CIFAR-100-LT: 100 classes" in text and "not run (43.9)" in text
-    assert "cross-entropy + FASA +3.0 in accuracy and +3.0 in few over cross-entropy, 2 seeds" in text
+    assert "cross-entropy + FASA has +3.0 accuracy and +3.0 few-shot over cross-entropy (2 seeds)" in text
     assert "### On other" in text and "**Read:** nothing yet" in text.partition("### On other")[2]
     assert "fasa run 'classify@small-ROW-*'" in text
     assert classification.section("table3", {}) == "No set of classification is asked for."
 
 
 def test_lines_are_means_over_seeds_and_neighbours():
-    runs = [dict(counts=[9, 5, 2], per_class=[x, x + 10, None if x else 20]) for x in (0.0, 20.0)]
-    axes = figures.class_accuracy(dict(ce=[runs[0], runs[0]]), window=2).axes[1]
+    run = dict(counts=[9, 5, 3, 2, 2], per_class=[0, 10, 20, 30, 40])
+    axes = figures.class_accuracy(dict(ce=[run, run]), window=2).axes[1]
     points, line = axes.lines[:2]
-    assert points.get_ydata().tolist() == [0, 10, 20]
-    assert line.get_xdata().tolist() == [1.5, 2.5] and line.get_ydata().tolist() == [5, 15]
+    assert points.get_ydata().tolist() == [0, 10, 20, 30, 40]
+    assert line.get_xdata().tolist() == [1.5, 2.5, 3.5, 4.5] and line.get_ydata().tolist() == [5, 15, 25, 35]
+    few = figures.class_accuracy(dict(ce=[run]), window=3)  # so few that each is read by itself
+    assert few.axes[1].lines[1].get_ydata().tolist() == [0, 10, 20, 30, 40]
+    assert not any("neighbours" in text.get_text() for text in few.legends[0].texts)

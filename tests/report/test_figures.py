@@ -40,8 +40,8 @@ FIGURES = dict(
     one_class=lambda: figures.instance_counts(np.array([5]), "r"),
     ap_by_frequency=lambda: figures.ap_by_frequency(TWO),
     no_rare_bars=lambda: figures.ap_by_frequency(RARE_ABSENT),
-    rows_by_frequency=lambda: figures.rows_by_frequency(TWO),
-    no_rare_rows=lambda: figures.rows_by_frequency(RARE_ABSENT),
+    rows_by_frequency=lambda: figures.rows_by_frequency(TWO, "Rows"),
+    no_rare_rows=lambda: figures.rows_by_frequency(RARE_ABSENT, "Rows"),
     gain_by_class=lambda: figures.gain_by_class({"a over b": np.array([1.0, np.nan])}, [3, 5], "rf"),
     margin_sensitivity=lambda: figures.margin_sensitivity({0.1: {0: run()}, 0.2: {0: run(), 1: run()}}),
     regimes=lambda: figures.regimes({"one": TWO}, dict(mask_rcnn=0.04, mask_rcnn_fasa=0.5)),
@@ -153,7 +153,7 @@ def test_rows_by_frequency_show_each_seed_and_what_compares():
         },
         other={0: dict(segm_APr=5.0, segm_APc=2.0)},
     )
-    figure = figures.rows_by_frequency(runs)
+    figure = figures.rows_by_frequency(runs, "Rows")
     rare = figure.axes[0]
     assert [text.get_text() for text in rare.get_yticklabels()] == ["plain", "other"]
     *dots, line = rare.lines
@@ -161,6 +161,9 @@ def test_rows_by_frequency_show_each_seed_and_what_compares():
     assert [dot.get_markerfacecolor() == "none" for dot in dots] == [False, True, False]
     assert set(line.get_xdata()) == {1}  # of seed 0, which both have
     assert [axes.get_title() for axes in figure.axes] == ["rare", "common", "frequent"]
+    assert {round(float(np.ptp(axes.get_xlim())), 9) for axes in figure.axes} == {
+        4.4
+    }  # as many points in each
 
 
 def test_margins_are_lines_over_their_values():
@@ -180,7 +183,7 @@ def test_partners_are_shown_in_percent():
 
 NOTHING = [
     figures.ap_by_frequency,
-    figures.rows_by_frequency,
+    lambda nothing: figures.rows_by_frequency(nothing, "Rows"),
     figures.tide_errors,
     figures.margin_sensitivity,
     figures.partner_shares,

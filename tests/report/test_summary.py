@@ -57,4 +57,7 @@ def test_gains_are_over_the_seeds_that_both_rows_have():
         other={7: dict(segm_AP=1.0)},
     )
     against = dict(one="plain", two="plain", other="plain", missing="plain", plain="missing")
-    assert gains(found, against) == dict(one=dict(segm_AP=1.0), two=dict(segm_AP=0.0))
+    assert gains(found, against) == dict(
+        one=dict(segm_AP=dict(mean=1.0, std=None, n=1, each=[1.0])),
+        two=dict(segm_AP=dict(mean=0.0, std=8**0.5, n=2, each=[-2.0, 2.0])),
+    )

@@ -1,6 +1,7 @@
 import pytest
 
 from fasa.report import tables
+from fasa.report.summary import gains
 
 
 def value(mean, std=0.25, n=3):
@@ -44,7 +45,7 @@ def test_other_columns_have_no_number_of_the_paper():
 
 def test_differences_by_hand():
     text = tables.differences({"bbox_APr": (1.25, -0.5, 3.0, 0.08)})
-    assert "| box APr | +1.2       | [-0.5, +3.0] | 8% " in text
+    assert "| box APr | +1.2       | [-0.5, +3.0] | 8.0% " in text
 
 
 def test_paper_numbers_are_those_of_table_8():
@@ -61,9 +62,12 @@ def test_paper_numbers_are_those_of_table_1():
         "Dupe",
         "Bkg",
         "Miss",
+        "FalsePos",
+        "FalseNeg",
     ]
     assert table["paper"] == dict(
-        mask_rcnn=[25.10, 6.71, 0.59, 0.36, 3.17, 7.15], mask_rcnn_fasa=[20.74, 6.80, 0.50, 0.41, 3.48, 7.29]
+        mask_rcnn=[25.10, 6.71, 0.59, 0.36, 3.17, 7.15, None, None],
+        mask_rcnn_fasa=[20.74, 6.80, 0.50, 0.41, 3.48, 7.29, None, None],
     )
 
 
@@ -77,7 +81,7 @@ def test_a_section_says_what_its_numbers_are():
     assert all("not run" in other for other in others) and len(others) == 5
     assert "mask pool APr" in header and "| 5.0 " in row and "nothing yet" in read
     assert source.startswith("Ours: `small`, 6 classes; ") and "LVIS v1: 1,203 classes" in source
-    assert source.endswith("What makes a row: `fasa run 'evaluate@small-ROW-*'`.")
+    assert source.endswith(" A row: `fasa run 'evaluate@small-ROW-*'`.")
     assert "brackets" not in tables.section("augmentations", {}, SCALE)
 
 
@@ -92,7 +96,7 @@ def test_gains_stand_beside_the_rows_that_are_compared():
     assert "gain, mask AP " in header and "gain, mask APr" in header
     assert [cell.strip() for cell in base.split("|")[-5:-2]] == ["-", "-", "-"]
     assert [cell.strip() for cell in row.split("|")[-5:-2]] == ["+0.5", "-2.0", "Mask R-CNN + RFS"]
-    over = "Mask R-CNN + RFS + FASA +0.5 in mask AP and -2.0 in mask APr over Mask R-CNN + RFS, 1 seed"
+    over = "Mask R-CNN + RFS + FASA has +0.5 mask AP and -2.0 mask APr over Mask R-CNN + RFS (1 seed)"
     assert read == f"**Read:** {over}."
 
 
@@ -100,9 +104,21 @@ def test_of_many_comparisons_the_best_and_the_worst_are_told():
     rows = tables.definition("augmentations")["rows"]
     found = {row: {0: dict(segm_AP=1.0, segm_APr=float(i))} for i, row in enumerate(rows)}
     found["mask_rcnn_smote"] = {0: dict(segm_AP=1.0, segm_APr=-3.0)}
-    read = tables.reading("augmentations", found)
-    assert "of 10 comparisons the best is Mask R-CNN + FASA +0.0 in mask AP and +10.0 in mask APr" in read
-    assert "the worst Mask R-CNN + SMOTE +0.0 in mask AP and -3.0 in mask APr" in read
+    read = tables.reading("augmentations", gains(found, tables.definition("augmentations")["against"]))
+    best = "of 10 comparisons the best by mask APr: Mask R-CNN + FASA has 0.0 mask AP and +10.0 mask APr"
+    assert best in read and "; the worst: Mask R-CNN + SMOTE has 0.0 mask AP and -3.0 mask APr" in read
+
+
+def test_a_few_comparisons_are_told_each():
+    found = {
+        row: {0: dict(segm_AP=i, segm_APr=i)} for i, row in enumerate(tables.definition("table8")["rows"])
+    }
+    lines = tables.reading("table8", gains(found, tables.definition("table8")["against"])).splitlines()
+    assert lines[0] == "**Read:**" and len(lines) == 5
+    assert (
+        lines[3]
+        == "- Mask R-CNN + NMS re-sampling has +2.0 mask AP and +2.0 mask APr over Mask R-CNN (1 seed)"
+    )
 
 
 def test_the_costliest_error_of_each_row_is_told():
@@ -115,6 +131,9 @@ def test_the_costliest_error_of_each_row_is_told():
     text = tables.section("table1", found, SCALE)
     assert "**Read:** Mask R-CNN loses most AP50 by Cls, 4.5 points." in text and "gain, " not in text
     assert "neither row has run" in tables.section("table1", {}, SCALE)
+    found["mask_rcnn_fasa"] = {1: dict(segm_tide_Cls=4.0, segm_tide_Loc=4.5, segm_tide_FalseNeg=9.0)}
+    text = tables.section("table1", found, SCALE)
+    assert "by Loc, 4.5 points (of all types Cls falls most, -2.0, and Loc rises most, +0.5)." in text
 
 
 def test_rows_in_words():
@@ -139,5 +158,5 @@ def test_rows_are_compared_to_rows_of_their_table(name):
 
 def test_columns_are_named_as_readers_know_them():
     names = ["segm_APr", "bbox_fixed_AP", "segm_tide_Cls", "virtual_per_iteration", "accuracy"]
-    expected = ["mask APr", "box fixed AP", "Cls", "virtual per iteration", "accuracy"]
+    expected = ["mask APr", "box fixed AP", "Cls", "virtual samples an iteration", "accuracy"]
     assert [tables.column_name(name) for name in names] == expected

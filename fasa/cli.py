@@ -55,4 +55,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("fasa"):
             raise
-        raise UserError(f'fasa {arguments.command} needs {error.name}: pip install "fasa[{extra}]"') from None
+        mend = f"pip install '.[{extra}]' in a checkout"
+        raise UserError(f"fasa {arguments.command} needs {error.name}: {mend}") from None

@@ -106,7 +106,9 @@ def test_with_the_core_alone_each_command_names_its_extra(name, extra):
     done = subprocess.run([sys.executable, "-c", program, name], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: fasa {name} needs ")
-    assert done.stderr.endswith(f': pip install "fasa[{extra}]"\n') and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.endswith(f": pip install '.[{extra}]' in a checkout\n") and done.stderr.count("\n") == 1
+    )
 
 
 def needed(lines):

@@ -40,8 +40,17 @@ def test_every_snippet_is_executed(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text()
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
-        assert "://" in target or ((ROOT / page).parent / target).exists(), f"{page}: {target} is not there"
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", text):
+        if "://" not in target:
+            path = (ROOT / page).parent / target if target else ROOT / page
+            assert path.exists(), f"{page}: {target} is not there"
+            assert not anchor or anchor in anchors(path), f"{page}: {target} has no {anchor}"
+
+
+def anchors(path):
+    """The places in a page that can be linked to: its headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def inline(page):

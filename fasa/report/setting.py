@@ -34,6 +34,8 @@ def text(census: dict[str, Any], settings: dict[str, Any]) -> str:
         f"{seeds(len(settings['seeds'])).capitalize()}: another order of the images and other weights where "
         "training begins; the data are the same, and what all rows of a seed share is.",
     ]
+    if census.get("leaky"):
+        parts.append("**Leaky**: `adapt` has images of `val`, so what is reported of FASA flatters it.")
     if "tune" in images:
         parts.append(
             f"Settings were chosen on {images['tune']:,} images of `tune`, by rules that stood first: the "

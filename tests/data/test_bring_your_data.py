@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pages import ROOT, block, names_stages
@@ -19,7 +20,6 @@ yaml = YAML(typ="safe", pure=True)
 @pytest.fixture
 def mine(tiny_glyphs, tmp_path):
     """A folder with ``my/photos`` and ``my/annotations.json``."""
-    (tmp_path / ".venv").symlink_to(sys.prefix)
     (tmp_path / "my").mkdir()
     (tmp_path / "my" / "photos").symlink_to(tiny_glyphs)
     (tmp_path / "my" / "annotations.json").symlink_to(tiny_glyphs / "annotations" / "train.json")
@@ -27,7 +27,8 @@ def mine(tiny_glyphs, tmp_path):
 
 
 def test_its_commands_prepare_and_check(mine):
-    environment = os.environ | dict(PYTHONPATH=str(ROOT))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | dict(PATH=path, PYTHONPATH=str(ROOT))
 
     def run(text):
         bash = dict(input=text, cwd=mine, env=environment, capture_output=True, text=True)
@@ -35,10 +36,10 @@ def test_its_commands_prepare_and_check(mine):
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
-    said = run(block(PAGE, ".venv/bin/python - <<"))
+    said = run(block(PAGE, "python - <<"))
     train = json.loads((mine / "data" / "mine" / "annotations" / "train.json").read_text())
     assert f"train: {len(train['images'])} images" in said
-    run(block(PAGE, ".venv/bin/python -m fasa.check --images"))
+    run(block(PAGE, "fasa check --images"))
 
 
 def test_its_profile_resolves_rows(tmp_path, monkeypatch):
@@ -50,5 +51,15 @@ def test_its_profile_resolves_rows(tmp_path, monkeypatch):
         YAML().dump(params, file)
     names = {stage.name for stage in stages(read_params(tmp_path / "params.yaml"))}
     assert {"data@mine", "train@mine-mask_rcnn_fasa-0", "evaluate@mine-mask_rcnn-0"} <= names
-    commands = block(PAGE, "fasa plan --profile mine")
-    assert commands.startswith("fasa plan --profile mine ") and names_stages(commands, names)
+    assert names_stages(block(PAGE, "fasa run data@mine"), names)
+
+
+def test_its_set_of_images_is_classified(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    params = yaml.load((ROOT / "params.yaml").read_text())
+    params["classification"]["sets"] |= yaml.load(block(PAGE, "classification:"))["classification"]["sets"]
+    params["classify"] = dict(sets=["birds"], rows=["ce", "ce_fasa"], seeds=[0])
+    with open(tmp_path / "params.yaml", "w") as file:
+        YAML().dump(params, file)
+    names = {stage.name for stage in stages(read_params(tmp_path / "params.yaml"))}
+    assert {"images@birds", "classify@birds-ce_fasa-0"} <= names

@@ -24,7 +24,7 @@ def test_the_set_up_is_told():
     assert "goes on from a warm-up that all rows share and trains 1,000 iterations of 8 images" in text
     assert "from pretrained weights (`runs/small/pretrain.pth`), by AdamW (learning rate 0.001)," in text
     assert "its classifier alone by SGD (learning rate 0.002)" in text and "- 2 seeds: " in text
-    assert "40 images of `tune`" in text and "none" not in text.lower()
+    assert "40 images of `tune`" in text and "Leaky" not in text and "none" not in text.lower()
 
 
 def test_another_scale_differs():
@@ -32,7 +32,8 @@ def test_another_scale_differs():
     job |= dict(
         train=dict(iterations=None, epochs=24, batch=16), optimizer=dict(type="SGD", lr=0.02, classifier=None)
     )
-    census = dict(classes=CLASSES, images=dict(train=100170, adapt=20, val=30))
+    census = dict(classes=CLASSES, images=dict(train=100170, adapt=20, val=30), leaky=True)
     text = setting.text(census, json.loads(json.dumps(dict(profile="lvis", seeds=[0], jobs=dict(a=job)))))
     assert "A row warms up by itself and trains 24 epochs of 16 images" in text and "tune" not in text
     assert "(`imagenet`), by SGD (learning rate 0.02). Models" in text and "- 1 seed: " in text
+    assert "- **Leaky**: `adapt` has images of `val`" in text

@@ -9,7 +9,7 @@ from lvis_scale import long_tailed, small
 from fasa.report.page import section
 from fasa.sections import merged
 
-ROWS = ["mask_rcnn", "mask_rcnn_fasa", "cascade_rcnn_rfs_fasa"]
+ROWS = ["mask_rcnn_fasa", "cascade_rcnn_rfs_fasa"]
 STAGES = ["cluster@lvis-*", "report@lvis"]
 LAUNCH = "torchrun --nproc_per_node=2"
 

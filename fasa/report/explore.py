@@ -164,7 +164,7 @@ def sampling(classes: Classes, passes: list[dict[str, Any]], k: int) -> Figure:
     passes = [one for one in passes if not one.get("stage")]
     if not passes:
         return nothing_ran("this row does not adapt")
-    figure, panels = plt.subplots(1, 2, figsize=(10, 3.6))
+    figure, panels = plt.subplots(1, 2, figsize=(10, 3.9))
     signals = dict(class_loss="held-out loss [nats]", class_ap="held-out box AP")
     keys = dict(probability="probability $p_c$ of a draw") | {
         key: label for key, label in signals.items() if key in passes[0]
@@ -177,7 +177,8 @@ def sampling(classes: Classes, passes: list[dict[str, Any]], k: int) -> Figure:
             axes.plot(x, values[:, one], color="0.7", linewidth=1)
         axes.plot(x, values[:, k], marker=MARKER[classes.frequency(k)], color=classes.colour(k))
         axes.set(xlabel="iteration after the warm-up", ylabel=label, ylim=(0, None))
-    panels[0].legend(handles=[line(classes.shown(k), classes.colour(k)), line("others of its group", "0.7")])
+    handles = [line(classes.shown(k), classes.colour(k)), line("others of its group", "0.7")]
+    figure.legend(handles=handles, ncols=2, loc="outside lower center")
     named = " ".join(classes.shown(one) for one in mates[:20]) or "nothing else"
     figure.suptitle(f"How often {classes.shown(k)} is drawn; in its group at the end: {named}")
     return figure

@@ -8,6 +8,7 @@ import numpy as np
 from fasa.evaluation import Interval, interval
 from fasa.record import Record
 from fasa.report import tables
+from fasa.report.figures import FREQUENCY
 from fasa.report.summary import Records, gains, metrics, summarise
 
 MAIN = tuple(f"{kind}_{name}" for kind in ("segm", "bbox") for name in ("AP", "APr", "APc", "APf"))
@@ -49,6 +50,25 @@ def class_gains(records: Records, against: dict[str, str], kind: str = "segm") -
             each = [mine[seed].class_ap[kind] - theirs[seed].class_ap[kind] for seed in seeds]
             found[f"{tables.words(row)}\nover {tables.words(base)}"] = np.mean(each, axis=0)
     return found
+
+
+def gainers(gains: dict[str, np.ndarray], frequency: Sequence[str]) -> str:
+    """How many classes of each group gain, in a sentence for each pair of rows.
+
+    Args:
+        gains: as from `class_gains`.
+        frequency: the group of each class, K.
+    """
+    told = []
+    for title, gain in gains.items():
+        groups = {name: gain[[one == letter for one in frequency]] for letter, name in FREQUENCY.items()}
+        counts = [
+            f"{(mine > 0).sum()} of {np.isfinite(mine).sum()} {name} classes"
+            for name, mine in groups.items()
+            if np.isfinite(mine).any()
+        ]
+        told.append(f"- {' '.join(title.split())}: {', '.join(counts)} gain")
+    return "\n".join(["**Read:**", "", *told]) if told else "**Read:** nothing yet, no two rows have run."
 
 
 def report(records: Records, scale: tables.Scale) -> str:

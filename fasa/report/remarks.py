@@ -103,7 +103,8 @@ training; what is confusing is what `{CAM}` had learnt at its end.
 
 ### RFS: the mean factor by which images of a class are repeated, at several thresholds
 
-The rows round up.
+Rows with RFS repeat an image a whole number of times, rounded up. Theirs is the threshold that the others,
+LVIS's 0.001 among them, stand around: with so few images a share of images is a far larger one.
 
 {factors}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fasa.record import Record
-from fasa.report.compare import class_gains, compare, optimizer, report
+from fasa.report.compare import class_gains, compare, gainers, optimizer, report
 from fasa.report.tables import Scale
 
 
@@ -39,6 +39,12 @@ def test_what_the_optimizer_does_by_itself_is_said_first():
     text = optimizer(found)
     assert "without FASA, mask AP is 14.7 (+4.7), to which FASA adds +1.2; mask APr is 12.0 (+11.0)" in text
     assert not optimizer({row: found[row] for row in ("mask_rcnn", "mask_rcnn_adamw")})
+
+
+def test_classes_that_gain_are_counted_by_group():
+    text = gainers({"row\nover base": np.array([1.0, -1.0, 0.0, 2.0, np.nan])}, list("rrffr"))
+    assert text == "**Read:**\n\n- row over base: 1 of 2 rare classes, 1 of 2 frequent classes gain"
+    assert "nothing yet" in gainers({}, [])
 
 
 def test_gains_by_class_are_means_over_shared_seeds():

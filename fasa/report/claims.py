@@ -23,11 +23,12 @@ from fasa.report.tables import column_name, definition, markdown, signed, words
 from fasa.sections import Name, NonNegative, Section
 
 Rule = Literal["up", "down", "at_least", "at_most", "equal", "differs"]
-SEEN, OPPOSITE, NOT_SEEN, UNTOLD, NOT_RUN = VERDICTS = (
+SEEN, OPPOSITE, NOT_SEEN, UNTOLD, NOT_MEASURED, NOT_RUN = VERDICTS = (
     "seen",
     "opposite",
     "not seen",
     "not to be told",
+    "not measured",
     "not run",
 )
 PERMUTATIONS = 10_000
@@ -42,14 +43,14 @@ SECTIONS = dict(
     G="NMS re-sampling",
     H="scores of rare objects",
 )
-MARKS = {SEEN: "✓", OPPOSITE: "✗", NOT_SEEN: "○", UNTOLD: "?", NOT_RUN: "…"}
+MARKS = {SEEN: "✓", OPPOSITE: "✗", NOT_SEEN: "○", UNTOLD: "?", NOT_MEASURED: "-", NOT_RUN: "…"}
 EXPECTED = dict(
     up="higher, ±{:g}",
     down="lower, ±{:g}",
     at_least="not lower, -{:g}",
     at_most="not higher, +{:g}",
     equal="equal, ±{:g}",
-    differs="another, ±{:g}",
+    differs="differs, ±{:g}",
 )
 FAR = "interval beyond, every seed beyond 0"
 RULES = markdown(
@@ -58,7 +59,7 @@ RULES = markdown(
         ["higher, lower", "interval and every seed beyond 0", "both on the other side", "interval within"],
         ["equal", "interval within", FAR, "-"],
         ["not lower, not higher", "interval within on that side", FAR, "-"],
-        ["another", FAR, "-", "interval within"],
+        ["differs", FAR, "-", "interval within"],
     ],
 )
 HOW = f"""How a verdict comes about, by what is *expected*; "within" and "beyond" are of the margin beside
@@ -67,13 +68,13 @@ else **not to be told**.
 
 {RULES}
 
-A difference is the mean over the seeds that both rows have, of unrounded numbers. Its 95% interval is the
-percentile one of a paired bootstrap over the images of val: what other images would have shown of the same
-networks. (In a resample some images come twice, which lifts AP a little, so that it need not lie around the
-difference.) Of luck in training it knows nothing; for that there are the seeds. Of class groups it is what
-the difference exceeds 95% of {PERMUTATIONS:,} permutations of the classes by; of seconds it is over
-iterations; of what is measured once a run, from the lowest seed to the highest. A spread is told of from
-{ENOUGH} seeds on.
+A difference is the mean over the seeds that both rows have, of unrounded numbers. Its 95% interval is, of
+detectors, the percentile one of a paired bootstrap over the images of val: what other images would have shown
+of the same networks. (In a resample some images come twice, which lifts AP a little, so that it need not lie
+around the difference.) Of classifiers it is the normal one over the test images; of class groups, what the
+difference exceeds 95% of {PERMUTATIONS:,} permutations of the classes by; of seconds, over iterations; of
+what is measured once a run, from the lowest seed to the highest. Of luck in training no interval knows; for
+that there are the seeds. A spread is told of from {ENOUGH} seeds on.
 
 The rules and margins stood before the runs that they judge (`fasa/report/claims.yaml`)."""
 
@@ -93,7 +94,7 @@ class Claim(Section):
     reference: float = 0.0
     table: Name | None = None
     paper: list[float] | None = None
-    findings: str = ""
+    findings: dict[Name, str] = {}  # by profile
 
 
 class Measured(NamedTuple):
@@ -172,10 +173,14 @@ def judge(claim: Claim, evidence: Evidence) -> list[Check]:
     """The checks of a claim; one of classification on each set that there is."""
 
     def check(metric: str, measured: Measured | None, where: str = "") -> Check:
-        margin = claim.checks[metric]
-        return Check(
-            claim, metric, where, papers(claim, metric), measured, verdict(claim.rule, measured, margin)
-        )
+        told = verdict(claim.rule, measured, claim.checks[metric])
+        if (
+            told == NOT_RUN
+            and claim.source == "runs"
+            and evidence.runs.keys() >= {claim.row, claim.base} - {None}
+        ):
+            told = NOT_MEASURED  # no such classes, or no masks
+        return Check(claim, metric, where, papers(claim, metric), measured, told)
 
     if claim.source in ("classification", "spread"):
         measure = of_classifiers if claim.source == "classification" else of_spread
@@ -245,7 +250,10 @@ def of_runs(claim: Claim, metric: str, records: Records) -> Measured | None:
 def of_classifiers(claim: Claim, metric: str, runs: dict[str, dict[int, dict]]) -> Measured | None:
     """From the runs of a classifier on one set; the interval is the normal one over its test images."""
     mine, theirs = runs.get(claim.row, {}), runs.get(claim.base, {})
-    seeds = sorted(mine.keys() & theirs.keys())
+    seeds = sorted(
+        seed for seed in mine.keys() & theirs.keys() if mine[seed]["tested"] == theirs[seed]["tested"]
+    )
+    seeds = [seed for seed in seeds if mine[seed]["tested"] == mine[seeds[0]]["tested"]]
     if not seeds:
         return None
     before, after = (mean(side[seed]["metrics"][metric] for seed in seeds) for side in (theirs, mine))
@@ -352,7 +360,7 @@ def nearness(classes: list[dict]) -> np.ndarray:
     return 100 * (1 - distance / distance[np.triu_indices(len(place), 1)].mean())
 
 
-def text(checks: Sequence[Check]) -> str:
+def text(checks: Sequence[Check], profile: str) -> str:
     """All of it in Markdown, a table for each section of the appendix."""
     counts = Counter(check.verdict for check in checks)
     counted = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
@@ -365,7 +373,7 @@ def text(checks: Sequence[Check]) -> str:
     if by_claim:
         parts.append("### Of what is not seen")
         parts += [
-            f"**{claim.id}**, {claim.says}: {claim.findings.strip() or 'not looked into yet.'}"
+            f"**{claim.id}**, {claim.says}: {claim.findings.get(profile, 'not looked into yet.').strip()}"
             for claim in by_claim.values()
         ]
     return "\n\n".join(parts)

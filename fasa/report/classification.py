@@ -21,12 +21,18 @@ def read_records(set_name: str, rows: Sequence[str], seeds: Sequence[int]) -> Re
     return found
 
 
-def section(name: str, sets: dict[str, Records]) -> str:
-    """A table of appendix.yaml for each set, in Markdown."""
+def section(name: str, sets: dict[str, Records], shots: dict[str, list[int]]) -> str:
+    """A table of appendix.yaml for each set, in Markdown.
+
+    Args:
+        shots: of each set, below how many images a class is few-shot, and above how many many-shot.
+    """
     parts = []
     for set_name, records in sets.items():
         found = {row: {seed: run["metrics"] for seed, run in runs.items()} for row, runs in records.items()}
-        scale = tables.Scale(told(set_name, records), f"fasa run 'classify@{set_name}-ROW-*'")
+        few, many = shots[set_name]
+        says = f"{told(set_name, records)}, few-shot below {few} of a class, many-shot above {many}"
+        scale = tables.Scale(says, f"fasa run 'classify@{set_name}-ROW-*'")
         parts += [f"### On {set_name}", tables.section(name, found, scale)]
         if leaky := [
             tables.words(row) for row, runs in records.items() if next(iter(runs.values()))["leaky"]

@@ -9,7 +9,7 @@ from fasa.evaluation import Interval, interval
 from fasa.record import Record
 from fasa.report import tables
 from fasa.report.figures import FREQUENCY
-from fasa.report.summary import Records, gains, metrics, summarise
+from fasa.report.summary import Records, metrics, spread, summarise
 
 MAIN = tuple(f"{kind}_{name}" for kind in ("segm", "bbox") for name in ("AP", "APr", "APc", "APf"))
 
@@ -68,7 +68,7 @@ def gainers(gains: dict[str, np.ndarray], frequency: Sequence[str]) -> str:
             if np.isfinite(mine).any()
         ]
         told.append(f"- {' '.join(title.split())}: {', '.join(counts)} gain")
-    return "\n".join(["**Read:**", "", *told]) if told else "**Read:** nothing yet, no two rows have run."
+    return "\n".join(["**Read:**", "", *told]) if told else "**Read:** nothing to compare yet."
 
 
 def report(records: Records, scale: tables.Scale) -> str:
@@ -97,17 +97,21 @@ def optimizer(found: dict[str, dict[int, dict[str, float]]]) -> str:
     Args:
         found: as from `summary.metrics`.
     """
-    plain, fasa = ("mask_rcnn_adamw", "mask_rcnn_fasa_adamw")
-    gained = gains(found, {"mask_rcnn_adamw": "mask_rcnn", fasa: plain})
-    if len(gained) < 2:
+    rows = [found.get(row, {}) for row in ("mask_rcnn", "mask_rcnn_adamw", "mask_rcnn_fasa_adamw")]
+    seeds = sorted(set.intersection(*map(set, rows)))
+    if not seeds:
         return ""
-    (alone, adds), base = gained.values(), summarise(found)[plain]
-    numbers = [
-        f"{tables.column_name(one)} is {base[one]['mean']:.1f} ({tables.signed(alone[one]['mean'])}), to "
-        f"which FASA adds {tables.signed(adds[one]['mean'])}"
+    plain, alone, fasa = (spread([row[seed] for seed in seeds]) for row in rows)
+    told = [
+        f"{tables.column_name(one)} is {alone[one]['mean']:.1f} "
+        f"({tables.signed(alone[one]['mean'] - plain[one]['mean'])}), and FASA adds "
+        f"{tables.signed(fasa[one]['mean'] - alone[one]['mean'])}"
         for one in tables.definition("optimizer")["columns"][:2]
+        if one in plain and one in alone and one in fasa
     ]
     return (
-        f"**It depends on the optimizer.** With AdamW for the classifier too, without FASA, {numbers[0]}; "
-        f"{numbers[1]}. See [beyond the paper](#beyond-the-paper)."
+        f"**Beside the optimizer.** With AdamW for all parameters, without FASA, {'; '.join(told)} "
+        f"({tables.seeds(len(seeds))}). See [beyond the paper](#beyond-the-paper)."
+        if told
+        else ""
     )

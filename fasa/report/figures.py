@@ -19,11 +19,10 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from fasa.data.lvis import image_path
 from fasa.report.style import COLOUR, GROUP_COLOURS, GROUP_MARKERS, MARKER, row_colour
-from fasa.report.tables import words
+from fasa.report.tables import NAMES, words
 
 FREQUENCY = dict(r="rare", c="common", f="frequent")
 METRICS = dict(APr="rare", APc="common", APf="frequent")
-KINDS = dict(segm="mask", bbox="box")
 TIDE_MAIN = {name: name for name in ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")}
 TIDE_SPECIAL = dict(FalsePos="false\npositives", FalseNeg="false\nnegatives")
 DENSE = 200  # classes in a plane, from which on not all names can be read
@@ -118,7 +117,7 @@ def ap_by_frequency(runs: Runs) -> Figure:
     if not runs:
         return nothing_ran()
     figure, panels = plt.subplots(1, 2, sharey=True, figsize=(9, 4.2))
-    for axes, (kind, name) in zip(panels, KINDS.items(), strict=True):
+    for axes, (kind, name) in zip(panels, NAMES.items(), strict=True):
         _bars(axes, runs, {f"{kind}_{metric}": name for metric, name in METRICS.items()})
         axes.set(title=f"{name} AP", xlabel="frequency group of the class")
     panels[0].set_ylabel("AP on val [%]")
@@ -152,7 +151,7 @@ def rows_by_frequency(runs: Runs, title: str, kind: str = "segm") -> Figure:
         first = next(iter(runs.values()))
         values = [first[seed].get(f"{kind}_{metric}", np.nan) for seed in shared]
         axes.axvline(np.mean(values) if values else np.nan, color="0.3", linestyle="--", linewidth=1)
-        axes.set(title=name, xlabel=f"{KINDS[kind]} AP on val [%]")
+        axes.set(title=name, xlabel=f"{NAMES[kind]} AP on val [%]")
         if np.isnan(axes.dataLim.x0) or not np.isfinite(axes.dataLim.x0):
             axes.set_xticks([])
             axes.text(
@@ -175,7 +174,7 @@ def rows_by_frequency(runs: Runs, title: str, kind: str = "segm") -> Figure:
         ]
     if any(set(seeds) - shared for seeds in runs.values()):
         handles.append(mark("o", "a seed that some lack: compares with none", mfc="none"))
-    figure.suptitle(f"{title}: {KINDS[kind]} AP of rare, common and frequent classes")
+    figure.suptitle(f"{title}: {NAMES[kind]} AP of rare, common and frequent classes")
     figure.legend(handles=handles, ncols=3, loc="outside lower center")
     return figure
 
@@ -225,7 +224,7 @@ def gain_by_class(gains: dict[str, np.ndarray], images: np.ndarray, frequency: l
                 most = known.max() if place > 0.5 else known.min()
                 text = f"{beyond.sum()} beyond the frame, {far}{most:.1f}".replace("-", "\N{MINUS SIGN}")
                 axes.text(0.98, place, text, transform=axes.transAxes, ha="right", fontsize=9)
-        axes.set(title=title.replace(" over ", "\nover "), xscale="log")
+        axes.set(title=title, xscale="log")
         axes.set_ylim(min(low, 0) - 0.05 * edge, max(high, 0) + 0.05 * edge)
         axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     for axes in panels[:, 0]:
@@ -462,13 +461,15 @@ def adaptation(histories: list[list[dict]], frequency: list[str]) -> Figure:
     """Sampling probability and held-out loss over training, by frequency group: mean and range of the seeds.
 
     Args:
-        histories: for each seed T records with iteration, probability (K,), and class_loss or class_ap (K,).
+        histories: for each seed T records with iteration, probability (K,), and class_loss or class_ap (K,);
+            those that adapted at other iterations than the first are left out.
     """
     histories = [history for history in histories if history]
     if not histories:
         return nothing_ran("no row adapted")
     figure, panels = plt.subplots(1, 2, figsize=(9, 4.2))
     iterations = [record["iteration"] for record in histories[0]]
+    histories = [one for one in histories if [record["iteration"] for record in one] == iterations]
     signals = dict(class_loss="mean held-out class loss [nats]", class_ap="mean held-out box AP of a class")
     keys = dict(probability="mean probability $p_c$ of a draw") | {
         key: label for key, label in signals.items() if key in histories[0][0]
@@ -490,7 +491,10 @@ def adaptation(histories: list[list[dict]], frequency: list[str]) -> Figure:
         for key, name in FREQUENCY.items()
         if key in frequency
     ]
-    handles += [line("mean over seeds"), Patch(color="0.3", alpha=0.2, label="range of the seeds")]
+    handles += [
+        line(f"mean over seeds ({len(histories)})"),
+        Patch(color="0.3", alpha=0.2, label="their range"),
+    ]
     panels[0].set_title("what is drawn")
     panels[1].set_title("what decides it")
     figure.suptitle("What the adaptation did")

@@ -81,7 +81,7 @@ def table(groups: dict[int, list[dict]]) -> str:
             body.append([*head, name, *numbers])
             ahead.append((name, found > high))
     if not body:
-        return "Not run: no classes have been grouped."
+        return "Nothing yet: no class has been grouped, or rows share no warm-up whose classes could be."
     told = "; ".join(
         f"purity against {name} is beyond chance in {sum(one for which, one in ahead if which == name)} of "
         f"{sum(which == name for which, _ in ahead)} seeds"

@@ -61,7 +61,8 @@ td, th {{ padding: .3em .6em; text-align: left; vertical-align: top; border-bott
 td {{ white-space: nowrap }}
 td.text {{ white-space: normal; min-width: 15rem }}
 th {{ background: var(--soft); white-space: nowrap }}
-td:first-child {{ position: sticky; left: 0; background: var(--back) }}
+td:first-child, th:first-child {{ position: sticky; left: 0; box-shadow: 1px 0 var(--line) }}
+td:first-child {{ background: var(--back) }}
 td[data-verdict="✓"] {{ color: var(--seen) }}
 td[data-verdict="✗"] {{ color: var(--opposite) }}
 pre {{ background: var(--soft); padding: .6em; overflow-x: auto }}
@@ -137,17 +138,28 @@ def page(markdown: str, folder: Path) -> str:
 
     class Renderer(IPythonRenderer):
         def image(self, text, url, title=None):
-            return super().image(text, re.sub(r"\.png$", ".svg", url), title)
+            drawn = re.sub(r"\.png$", ".svg", url)
+            if not (folder / drawn).exists():
+                raise UserError(f"{folder / drawn}: no such figure; run the stage anew")
+            return super().image(text, drawn, title)
 
     renderer = Renderer(escape=False, embed_images=True, exclude_anchor_links=True, path=str(folder))
     body = MarkdownWithMath(renderer=renderer).render(markdown)
     body = re.sub(r"(<table>.*?</table>|<img [^>]*>)", r'<div class="wide">\1</div>', body, flags=re.DOTALL)
     body = re.sub(r'<p>(<div class="wide"><img [^>]*></div>)</p>', r"\1", body)
-    body = re.sub(r"<td>([^<]{40,})</td>", r'<td class="text">\1</td>', body)
-    body = re.sub(r"<td>([✓✗○?…]) ", r'<td data-verdict="\1">\1 ', body)
+    body = re.sub(r"<td>(.*?)</td>", _cell, body)
     body = body.replace("<ul>", '<ul class="contents">', 1)
     title = re.search(r"^# (.+)$", markdown, re.MULTILINE)[1]
     return PAGE.format(title=html.escape(title), body=body)
+
+
+def _cell(found: re.Match) -> str:
+    """A cell of a table, marked where its text is long enough to wrap, or begins with a verdict's mark."""
+    inside = found[1]
+    if len(re.sub("<.*?>", "", inside)) >= 40:
+        return f'<td class="text">{inside}</td>'
+    mark = inside[:1] if re.match("[✓✗○?…] ", inside) else ""
+    return f'<td data-verdict="{mark}">{inside}</td>' if mark else found[0]
 
 
 def section(markdown: str, title: str) -> str:

@@ -55,7 +55,9 @@ def figure(
     drawn = plt.figure(figsize=(11.5, 4.6))
     left, right = drawn.subfigures(1, 2, width_ratios=(1.25 * len(places), 3.6))
     panels = left.subplots(3, len(places), squeeze=False)
-    gt = read_ground_truth(annotations, "segm" if any(without[0].rare.mask) else "bbox")
+    gt = read_ground_truth(
+        annotations, "segm" if any((*without[0].rare.mask, *with_fasa[0].rare.mask)) else "bbox"
+    )
     images = source(data).images
     rare = np.flatnonzero((gt.frequency[gt.label] == "r") & ~gt.ignore)
     files = {one["id"]: one for one in lvis.read_annotations(annotations)["images"]}

@@ -1,9 +1,11 @@
 """What appendix F remarks in words, as numbers."""
 
+import inspect
 from statistics import mean
 
 import numpy as np
 
+import fasa
 from fasa.report.tables import markdown
 
 MARGIN = "mask_rcnn_angular"  # and all rows whose names begin like that
@@ -17,7 +19,9 @@ def margins(jobs: dict, found: dict[str, dict[int, dict]]) -> dict[float, dict[i
         jobs: of each row, as plain data.
         found: the metrics of each seed of each row.
     """
-    mine = {job["augmenter"]["margin"]: row for row, job in jobs.items() if row.startswith(MARGIN)}
+    default = inspect.signature(fasa.AngularTransfer).parameters["margin"].default
+    rows = [row for row in jobs if row.startswith(MARGIN)]
+    mine = {jobs[row]["augmenter"].get("margin", default): row for row in rows}
     return {margin: found.get(mine[margin], {}) for margin in sorted(mine)}
 
 
@@ -103,8 +107,8 @@ training; what is confusing is what `{CAM}` had learnt at its end.
 
 ### RFS: the mean factor by which images of a class are repeated, at several thresholds
 
-Rows with RFS repeat an image a whole number of times, rounded up. Theirs is the threshold that the others,
-LVIS's 0.001 among them, stand around: with so few images a share of images is a far larger one.
+Rows with RFS repeat an image a whole number of times, rounded up. A threshold is a share of images: LVIS's is
+0.001, and a set of few images needs a larger one.
 
 {factors}
 

@@ -93,7 +93,8 @@ def appendix(name: str, summary: dict, columns: list[str] | None = None, gains: 
     paper = table["paper"] if columns is None else {}
     columns = columns or table["columns"]
     body = []
-    for row in table["rows"]:
+    extra = [row for row in table.get("if_run", []) if row in summary]
+    for row in [*table["rows"], *extra]:
         mine = summary.get(row, {})
         n = next(iter(mine.values()))["n"] if mine else 0
         cells = [cell(mine.get(column)) for column in columns]
@@ -136,7 +137,10 @@ def source(name: str, scale: Scale) -> str:
     if table["paper"]:
         set_name = table.get("paper_set", "LVIS v1")
         theirs = f" In brackets the paper's, on {set_name}: {definition('scales')[set_name]}."
-    return f"Ours: {scale.says}; mean ± standard deviation over n seeds.{theirs} A row: `{scale.command}`."
+    return (
+        f"Ours: {scale.says}; mean ± standard deviation over n seeds, a gain over those that both rows have."
+        f"{theirs} A row: `{scale.command}`."
+    )
 
 
 def reading(name: str, gained: dict) -> str:
@@ -149,21 +153,22 @@ def reading(name: str, gained: dict) -> str:
     first, second = table["columns"][:2]
     told = {}
     for row, gain in gained.items():
-        by = [one for one in (first, second) if one in gain]
-        if by:
+        if by := [one for one in (first, second) if one in gain]:
             more = [f"{signed(gain[one]['mean'])} {column_name(one)}" for one in by]
             text = f"{words(row)} has {' and '.join(more)} over {words(table['against'][row])}"
-            told[row] = gain[by[-1]]["mean"], f"{text} ({seeds(gain[by[0]]['n'])})"
+            told[row] = f"{text} ({seeds(gain[by[0]]['n'])})"
     if not told:
-        return "**Read:** nothing yet, no two rows that it compares have run."
-    if len(told) > FEW:
-        order = sorted(told, key=lambda row: -told[row][0])
-        best, worst = (told[order[i]][1] for i in (0, -1))
+        return "**Read:** nothing to compare yet."
+    order = sorted(
+        (row for row in told if second in gained[row]), key=lambda row: -gained[row][second]["mean"]
+    )
+    if len(order) > FEW:
+        best, worst = (told[order[i]] for i in (0, -1))
         by = column_name(second)
-        return f"**Read:** of {len(told)} comparisons the best by {by}: {best}; the worst: {worst}."
+        return f"**Read:** of {len(order)} comparisons the best by {by}: {best}; the worst: {worst}."
     if len(told) == 1:
-        return f"**Read:** {told.popitem()[1][1]}."
-    return "\n".join(["**Read:**", "", *(f"- {text}" for _, text in told.values())])
+        return f"**Read:** {told.popitem()[1]}."
+    return "\n".join(["**Read:**", "", *(f"- {text}" for text in told.values())])
 
 
 def costliest(name: str, summary: dict, gained: dict) -> str:
@@ -186,7 +191,7 @@ def costliest(name: str, summary: dict, gained: dict) -> str:
             fell, rose = min(change, key=change.get), max(change, key=change.get)
             told[-1] += f" (of all types {fell} falls most, {signed(change[fell])}"
             told[-1] += f", and {rose} rises most, {signed(change[rose])})"
-    return f"**Read:** {'; '.join(told) or 'nothing yet, neither row has run'}."
+    return f"**Read:** {'; '.join(told) or 'nothing measured yet'}."
 
 
 def differences(intervals: dict[str, tuple]) -> str:

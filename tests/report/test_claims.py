@@ -10,7 +10,17 @@ from msgspec.structs import replace
 from fasa.params import read_params
 from fasa.record import Record
 from fasa.report import claims
-from fasa.report.claims import NOT_RUN, NOT_SEEN, OPPOSITE, SEEN, UNTOLD, Claim, Evidence, Measured
+from fasa.report.claims import (
+    NOT_MEASURED,
+    NOT_RUN,
+    NOT_SEEN,
+    OPPOSITE,
+    SEEN,
+    UNTOLD,
+    Claim,
+    Evidence,
+    Measured,
+)
 
 NOTHING = Evidence({}, {}, {}, {})
 
@@ -90,8 +100,10 @@ def test_two_rows_over_the_seeds_that_both_have():
     assert check.measured == Measured(2.0, 3.5, low, high, {0: 1.0, 1: 2.0}) and check.verdict == SEEN
 
 
-def test_a_metric_that_was_not_measured_is_not_run():
+def test_a_metric_that_was_not_measured_is_another_thing_than_a_row_that_did_not_run():
     (check,) = claims.judge(CLAIM, rows([run(AR=1.0)], [run(AP=1.0)]))
+    assert check.verdict == NOT_MEASURED
+    (check,) = claims.judge(CLAIM, NOTHING._replace(runs=dict(row={0: run(AP=1.0)})))
     assert check.verdict == NOT_RUN
 
 
@@ -119,6 +131,14 @@ def test_what_is_measured_once_a_run_lies_between_its_seeds():
     claim = replace(CLAIM, rule="down", base=None, reference=50, checks={"share": 5})
     (check,) = claims.judge(claim, rows([run(share=20.0), run(share=30.0)], []))
     assert check.measured == Measured(50, 25, -30, -20, {0: -30, 1: -20}) and check.verdict == SEEN
+
+
+def test_classifiers_of_another_test_set_are_left_out():
+    claim = replace(CLAIM, source="classification", checks={"accuracy": 1})
+    row = {0: classifier(1, 1), 1: classifier(1, 1, 1)}
+    base = {0: classifier(0, 1), 1: classifier(0, 1, 1)}
+    (check,) = claims.judge(claim, NOTHING._replace(classification=dict(small=dict(row=row, base=base))))
+    assert check.measured.seeds == {0: 50}
 
 
 def classifier(*right):
@@ -249,11 +269,12 @@ def test_the_text_counts_and_labels():
         CLAIM, rows([run(AP=2.0, replicates=kept)], [run(AP=1.0, replicates=dict(AP=[1, 1]))])
     )
     same = claims.judge(
-        replace(CLAIM, id="B.1", findings="We looked.\n"),
+        replace(CLAIM, id="B.1", findings=dict(small="We looked.\n")),
         rows(*[[run(AP=1.0, replicates=dict(AP=[1, 1]))] * 2] * 2),
     )
     missing = claims.judge(replace(CLAIM, id="B.2", rule="at_most"), NOTHING)
-    text = claims.text([*seen, *same, *missing])
+    text = claims.text([*seen, *same, *missing], "small")
+    assert "**B.1**, x: not looked into yet." in claims.text(same, "other")
     assert "**1 seen, 1 not seen, 1 not run**: 3 claims, 3 checks." in text
     x, y, z = (line for line in text.splitlines() if line.startswith(("| A.1", "| B.1", "| B.2")))
     assert "| higher, ±0.5 | -     | 1.0 → 2.0 | +1.0 [+1.0, +1.0] | +1.0 " in x
@@ -276,7 +297,21 @@ def test_the_text_counts_and_labels():
 
 
 def test_the_rule_is_told_in_words():
-    assert all(f"**{verdict}**" in claims.HOW for verdict in claims.VERDICTS if verdict != NOT_RUN)
+    assert all(f"**{verdict}**" in claims.HOW for verdict in (SEEN, OPPOSITE, NOT_SEEN, UNTOLD))
+    told = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in claims.RULES.splitlines()[2:]}
+    within, beyond = measured(-0.1, 0.1, 0.1, -0.1), measured(1.0, 3.0, 2.0, 2.0)
+    for rule, name in (("up", "higher, lower"), ("equal", "equal"), ("at_least", "not lower, not higher")):
+        seen, opposite, not_seen = (cell.strip() for cell in told[name])
+        assert ("within" in seen) == (claims.verdict(rule, within, 0.5) == SEEN)
+        assert ("within" in not_seen) == (claims.verdict(rule, within, 0.5) == NOT_SEEN)
+        assert (opposite == claims.FAR) == (claims.verdict("equal", beyond, 0.5) == OPPOSITE and rule != "up")
+
+
+def test_a_spread_and_what_another_metric_is_taken_from_are_named():
+    spread = replace(CLAIM, source="spread", checks={"accuracy": 0})
+    assert "| SD of accuracy |" in claims.text(claims.judge(spread, NOTHING), "small")
+    minus = replace(CLAIM, checks={"segm_APr": 1}, minus="segm_AP")
+    assert "| mask APr - mask AP |" in claims.text(claims.judge(minus, NOTHING), "small")
 
 
 def test_sets_that_have_run_are_told_of_though_nobody_asks(tmp_path, monkeypatch):

@@ -16,6 +16,9 @@ def write(folder, name, accuracy, leaky=False):
     (folder / "results/classify/small" / f"{name}.json").write_text(json.dumps(record))
 
 
+SHOTS = dict(small=[5, 20], other=[5, 20])
+
+
 @pytest.fixture
 def records(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -26,15 +29,20 @@ def records(tmp_path, monkeypatch):
 
 
 def test_tables_hold_ours_the_papers_and_what_is_leaky(records):
-    text = classification.section("table3", dict(small=records, other={}))
-    assert "### On small" in text and "Ours: `small`, 2 classes in 33 training images; " in text
+    text = classification.section("table3", dict(small=records, other={}), SHOTS)
+    assert (
+        "### On small" in text and "Ours: `small`, 2 classes in 33 training images, few-shot below 5" in text
+    )
     assert "judged on: cross-entropy + FASA." in text
     assert "44.0 ± 1.4 (43.7) | 44.0 ± 1.4" in text  # the paper has no few, medium, many
     assert "In brackets the paper's, on CIFAR-100-LT: 100 classes" in text and "not run (43.9)" in text
     assert "cross-entropy + FASA has +3.0 accuracy and +3.0 few-shot over cross-entropy (2 seeds)" in text
-    assert "### On other" in text and "**Read:** nothing yet" in text.partition("### On other")[2]
+    assert "`ce_fasa_leaky`" not in text  # a row that is shown where it has run
+    leaky = dict(small=records | dict(ce_fasa_leaky=records["ce_fasa"]))
+    assert "| `ce_fasa_leaky` " in classification.section("table3", leaky, SHOTS)
+    assert "### On other" in text and "**Read:** nothing to compare yet" in text.partition("### On other")[2]
     assert "fasa run 'classify@small-ROW-*'" in text
-    assert classification.section("table3", {}) == "No set of classification is asked for."
+    assert classification.section("table3", {}, {}) == "No set of classification is asked for."
 
 
 def test_lines_are_means_over_seeds_and_neighbours():

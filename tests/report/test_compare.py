@@ -30,21 +30,27 @@ def test_the_first_table_says_what_is_gained_or_that_nothing_ran():
     assert "Mask R-CNN + FASA has +3.0 mask AP over" in text and "optimizer" not in text
     assert "Ours: `small`, 6 classes; " in text and "A row: `fasa run ROW`." in text
     text = report(dict(mask_rcnn={0: a}), Scale("", ""))
-    assert "not run (22.6)" in text and "nothing yet" in text and "95%" not in text
+    assert "not run (22.6)" in text and "nothing to compare yet" in text and "95%" not in text
 
 
 def test_what_the_optimizer_does_by_itself_is_said_first():
     rows = dict(mask_rcnn=(10, 1), mask_rcnn_adamw=(14.7, 12), mask_rcnn_fasa_adamw=(15.9, 13.5))
     found = {row: {0: dict(segm_AP=ap, segm_APr=rare)} for row, (ap, rare) in rows.items()}
+    found["mask_rcnn_adamw"][1] = dict(segm_AP=99.0, segm_APr=99.0)  # a seed that the others lack
     text = optimizer(found)
-    assert "without FASA, mask AP is 14.7 (+4.7), to which FASA adds +1.2; mask APr is 12.0 (+11.0)" in text
+    assert "without FASA, mask AP is 14.7 (+4.7), and FASA adds +1.2; mask APr is 12.0 (+11.0), and" in text
+    assert "+1.5 (1 seed)." in text
     assert not optimizer({row: found[row] for row in ("mask_rcnn", "mask_rcnn_adamw")})
+    boxes = {row: {0: dict(bbox_AP=1.0)} for row in rows}
+    assert not optimizer(boxes)
+    no_rare = {row: {0: dict(segm_AP=1.0)} for row in rows}
+    assert "mask AP is 1.0 (0.0), and FASA adds 0.0 (1 seed)" in optimizer(no_rare)
 
 
 def test_classes_that_gain_are_counted_by_group():
     text = gainers({"row\nover base": np.array([1.0, -1.0, 0.0, 2.0, np.nan])}, list("rrffr"))
     assert text == "**Read:**\n\n- row over base: 1 of 2 rare classes, 1 of 2 frequent classes gain"
-    assert "nothing yet" in gainers({}, [])
+    assert "nothing to compare yet" in gainers({}, [])
 
 
 def test_gains_by_class_are_means_over_shared_seeds():

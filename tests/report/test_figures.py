@@ -26,7 +26,7 @@ def run(**more):
         "APf",
         *(f"tide_{name}" for name in [*figures.TIDE_MAIN, *figures.TIDE_SPECIAL]),
     ]
-    return {f"{kind}_{name}": float(i) for kind in figures.KINDS for i, name in enumerate(names)} | more
+    return {f"{kind}_{name}": float(i) for kind in figures.NAMES for i, name in enumerate(names)} | more
 
 
 def history(**signals):
@@ -199,7 +199,7 @@ def test_rows_that_have_not_run_are_said_so(figure):
 
 def test_gains_by_class_are_dots_by_group_and_outliers_arrows():
     gain = np.array([1.0, 3.0, -2.0, 0.5, np.nan, 90.0])
-    figure = figures.gain_by_class({"row over base": gain}, [3, 5, 50, 200, 400, 9], list("rrcffr"))
+    figure = figures.gain_by_class({"row\nover base": gain}, [3, 5, 50, 200, 400, 9], list("rrcffr"))
     (axes,) = figure.axes
     zero, rare, up, down, mean, *_ = axes.lines
     assert list(rare.get_xdata()) == [3, 5] and list(rare.get_ydata()) == [1, 3]

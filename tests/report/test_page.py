@@ -6,6 +6,7 @@ import re
 import matplotlib.pyplot as plt
 import pytest
 
+from fasa.errors import UserError
 from fasa.report import page, style
 from fasa.report.method import ALT, drawing
 from fasa.report.tables import markdown
@@ -65,6 +66,27 @@ def test_the_page_holds_its_figures_and_loads_nothing(notebook, tmp_path):
     assert '<div class="wide"><table>' in html and '<td class="text">Mask R-CNN, a row' in html
     assert "<title>A report</title>" in html and "<p>See <a" in html and "prefers-color-scheme: dark" in html
     assert page.page(page.text(notebook), tmp_path) == html
+
+
+def test_cells_that_are_long_wrap_and_verdicts_have_a_mark(tmp_path):
+    long = f"`{'x' * 30}` and **{'y' * 30}**"
+    html = page.page(
+        f"# A report\n\n{markdown(['', 'b'], [['✓ seen', long], ['… not run', 'short']])}\n", tmp_path
+    )
+    assert '<td data-verdict="✓">✓ seen</td>' in html and '<td data-verdict="…">' in html
+    assert '<td class="text"><code>' in html and "<td>short</td>" in html
+
+
+def test_a_section_goes_on_behind_places_within_it():
+    text = (
+        '## Claims\n\none\n\n<a id="claims-a"></a>\n\n### A\n\ntwo\n\n<a id="cost"></a>\n\n## Cost\n\nthree'
+    )
+    assert page.section(text, "Claims").endswith("### A\n\ntwo") and page.section(text, "Cost") == "three"
+
+
+def test_a_figure_that_is_not_there_is_named(notebook, tmp_path):
+    with pytest.raises(UserError, match=r"report/map\.svg: no such figure"):
+        page.page(page.text(notebook), tmp_path)
 
 
 def test_a_stage_that_has_not_run_is_named(tmp_path, monkeypatch, capsys):

@@ -4,7 +4,7 @@ from fasa.report import remarks
 def test_margins_are_sorted_and_only_those():
     rows = {
         "mask_rcnn": {},
-        "mask_rcnn_angular": dict(augmenter=dict(type="AngularTransfer", margin=0.1)),
+        "mask_rcnn_angular": dict(augmenter=dict(type="AngularTransfer")),  # by its default, 0.1
         "mask_rcnn_angular_m00": dict(augmenter=dict(type="AngularTransfer", margin=0.0)),
     }
     found = {name: {0: dict(segm_AP=float(len(name)))} for name in rows}

@@ -29,7 +29,7 @@ def text(census: dict[str, Any], settings: dict[str, Any]) -> str:
     parts = [
         f"Profile `{settings['profile']}`: {len(classes):,} classes, {sizes}. Rows train on "
         f"{images['train']:,} images; FASA adapts on {images['adapt']:,} (`adapt`); all numbers are of "
-        f"{images['val']:,} (`val`) with objects {objects} classes.",
+        f"{images['val']:,} (`val`; objects: {objects} classes).",
         _training(settings["jobs"]),
         f"{seeds(len(settings['seeds'])).capitalize()}: each with another order of the images and other "
         "weights where training begins, but the same data and pretrained weights.",

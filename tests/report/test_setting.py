@@ -29,7 +29,7 @@ def test_the_set_up_is_told(settings):
     rows = ["mask_rcnn", "mask_rcnn_fasa", "mask_rcnn_seesaw"]
     text = setting.text(census, settings("embedded", rows, ["regime", "prob_scale"]))
     assert "`embedded`: 3 classes, 2 rare, 0 common, 1 frequent. Rows train on 1,500 images" in text
-    assert "with objects 7 of rare, 0 of common, 1,000 of frequent classes" in text
+    assert "(`val`; objects: 7 of rare, 0 of common, 1,000 of frequent classes)" in text
     assert (
         "starts from pretrained weights (`runs/embedded/pretrain.pth`), takes a warm-up of 400 iter" in text
     )

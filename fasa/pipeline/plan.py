@@ -79,8 +79,8 @@ def stages(params: Params) -> Iterator[Stage]:
 def of_profile(params: Params, profile: str) -> Iterator[Stage]:
     """The stages of the detector at one scale."""
     scale, chosen = params.sections[profile], params.run
-    module, settings = kinds.find(kinds.DETECTION, scale.data, f"{profile}.data")
-    yield of_data(f"data@{profile}", "data", module, settings, profile=profile)
+    module, data = kinds.find(kinds.DETECTION, scale.data, f"{profile}.data")
+    yield of_data(f"data@{profile}", "data", module, data, profile=profile)
 
     rows = {name: compose(params, profile, name, chosen.seeds[0]) for name in chosen.rows}
     augmenters = [job.augmenter or {} for job in rows.values()]
@@ -118,6 +118,7 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
     shots = {name: one.shots for name, one in known.items()}
     classifiers = dict(sets=asked, others=others, rows=params.classify.rows, seeds=params.classify.seeds)
     settings = dict(profile=profile, rows=chosen.rows, seeds=chosen.seeds)
+    settings["data"] = dict(kind=scale.data["kind"]) | msgspec.to_builtins(data)
     settings["classifiers"] = classifiers | dict(shots=shots)
     settings["studies"] = [name for name, study in params.tuning.items() if study.profile == profile]
     settings["jobs"] = {name: msgspec.to_builtins(job) for name, job in rows.items()}

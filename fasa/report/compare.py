@@ -74,7 +74,7 @@ def gainers(gains: dict[str, np.ndarray], frequency: Sequence[str]) -> str:
 def report(records: Records, scale: tables.Scale) -> str:
     """Masks and boxes of the two main rows, how much they differ, and what bounds that, in Markdown."""
     found = metrics(records)
-    parts = [tables.section("main", found, scale)]
+    parts = [tables.section("main", found, scale), optimizer(found)]
     boxes = [column.replace("segm", "bbox") for column in tables.definition("main")["columns"]]
     parts += ["Of boxes:", tables.appendix("main", summarise(found), boxes)]
     rows = tables.definition("main")["rows"]
@@ -88,7 +88,7 @@ def report(records: Records, scale: tables.Scale) -> str:
             "these networks, not what other seeds would have:",
             tables.differences(intervals),
         ]
-    return "\n\n".join(filter(None, [*parts, optimizer(found)]))
+    return "\n\n".join(filter(None, parts))
 
 
 def optimizer(found: dict[str, dict[int, dict[str, float]]]) -> str:
@@ -110,8 +110,8 @@ def optimizer(found: dict[str, dict[int, dict[str, float]]]) -> str:
         if one in plain and one in alone and one in fasa
     ]
     return (
-        f"**Beside the optimizer.** With AdamW for all parameters, without FASA, {'; '.join(told)} "
-        f"({tables.seeds(len(seeds))}). See [beyond the paper](#beyond-the-paper)."
+        "**What the optimizer does by itself.** With AdamW for all parameters, without FASA, "
+        f"{'; '.join(told)} ({tables.seeds(len(seeds))}). See [beyond the paper](#beyond-the-paper)."
         if told
         else ""
     )

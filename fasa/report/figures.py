@@ -164,7 +164,7 @@ def rows_by_frequency(runs: Runs, title: str, kind: str = "segm") -> Figure:
             axes.set_xlim(axes.dataLim.intervalx.mean() + np.array([-0.5, 0.5]) * widest)
     panels[0].set_yticks(range(len(runs)), map(words, runs))
     for label, row in zip(panels[0].get_yticklabels(), runs, strict=True):
-        label.set_color(row_colour(row) if "fasa" in row.split("_") else "black")
+        label.set_color(row_colour("fasa") if "fasa" in row.split("_") else "black")
     panels[0].set_ylim(len(runs) - 0.5, -0.5)  # the first row on top, half a row of air at both ends
     handles = []
     if shared:
@@ -174,6 +174,7 @@ def rows_by_frequency(runs: Runs, title: str, kind: str = "segm") -> Figure:
         ]
     if any(set(seeds) - shared for seeds in runs.values()):
         handles.append(mark("o", "a seed that some lack: compares with none", mfc="none"))
+    handles.append(mark("$\\mathbf{A}$", "rows with FASA", row_colour("fasa"), markersize=9))
     figure.suptitle(f"{title}: {NAMES[kind]} AP of rare, common and frequent classes")
     figure.legend(handles=handles, ncols=3, loc="outside lower center")
     return figure
@@ -541,6 +542,8 @@ def group_map(points: np.ndarray, groups: np.ndarray, names: list[str], frequenc
         handles.append(mark("o", f"{_classes(alone.sum())} alone", "0.75", mfc="none"))
     handles.append(Line2D([], [], linestyle="", marker="$\\mathbf{A}$", color="black", label="bold: rare"))
     axes.set(xlabel="t-SNE 1", ylabel="t-SNE 2", xticks=[], yticks=[])
-    figure.suptitle(f"{_classes(len(groups))} by their mean embeddings, groups found: {len(sizes)}")
+    several = (sizes > 1).sum()
+    found = f"{several} {'group' if several == 1 else 'groups'} of two or more, {(sizes == 1).sum()} alone"
+    figure.suptitle(f"{_classes(len(groups))} by their mean embeddings: {found}")
     figure.legend(handles=handles, title="group", loc="outside right center")
     return figure

@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
-from fasa.report.claims import PERMUTATIONS, companions, look_alikes, same_group
+from fasa.report.claims import PERMUTATIONS, companions, look_alikes, nearness, same_group
 from fasa.report.figures import group_map, line
-from fasa.report.tables import markdown
+from fasa.report.tables import markdown, signed
 
 BLUE = "#0000CC"
 NEAR = (
@@ -52,6 +52,7 @@ def table(groups: dict[int, list[dict]]) -> str:
         "truth",
         "pairs in one group",
         "by chance",
+        "nearer than any pair, %",
         "purity, %",
         "by chance",
     ]
@@ -63,7 +64,7 @@ def table(groups: dict[int, list[dict]]) -> str:
         for name, pairs_of in TRUTHS.items():
             pairs = pairs_of(classes)
             if not len(pairs):
-                body.append([*head, name, "-", "-", "-", "-"])
+                body.append([*head, name, *["-"] * 5])
                 continue
             truth, together = clusters(pairs, len(mine)), same_group(classes)
             rng = np.random.default_rng(0)
@@ -74,7 +75,8 @@ def table(groups: dict[int, list[dict]]) -> str:
             expected = together[np.triu_indices(len(mine), 1)].mean()
             numbers = [
                 f"{round(share * len(pairs) / 100)} of {len(pairs)} ({share:.0f}%)",
-                f"{expected:.0f}%",
+                f"{expected:.1f}%",
+                signed(nearness(classes)[pairs[:, 0], pairs[:, 1]].mean()),
                 f"{found:.0f}",
                 f"{np.mean(by_chance):.0f} [{low:.0f}, {high:.0f}]",
             ]

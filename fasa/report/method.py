@@ -10,7 +10,7 @@ ALT = (
     "A drawing of FASA. In training, embeddings of image regions go to the classifier; FASA keeps their mean "
     "and variance by class, draws virtual embeddings of a class with its probability, and gives them to the "
     "same classifier with a tenth of the weight. On held-out images the loss of each group of classes is "
-    "measured now and then: where it has fallen the group's probabilities rise by a tenth, where it has "
+    "measured at intervals: where it has fallen the group's probabilities rise by a tenth, where it has "
     "risen they fall by a tenth."
 )
 
@@ -29,7 +29,7 @@ def drawing() -> Figure:
     )
     drawn = "$\\mu_c + \\sigma_c\\,\\varepsilon$, $\\varepsilon$ from N(0, 1),\nwith probability $p_c$"
     virtual = _box(axes, 70, 22, 29, 10, f"virtual embeddings of c\n{drawn}", OURS)
-    held = _box(axes, 1, 2, 21, 10, "held-out images:\nthe detector's loss,\nnow and then", HELD_OUT)
+    held = _box(axes, 1, 2, 21, 10, "held-out images:\nthe detector's loss,\nat intervals", HELD_OUT)
     groups = _box(
         axes,
         32,

@@ -20,9 +20,9 @@ from fasa.report.tables import seeds
 
 PICKED = 6
 RULE = (
-    "The pictures were picked by rank, not by eye: of rare objects spread evenly over val, in the order of "
-    f"what the first seed's score gains with FASA, {PICKED} at even ranks, the least gained left. Each shows "
-    "the best detection of the class that lies on the object, and its score, however small."
+    "The pictures were picked by rank, not by eye: rare objects spread evenly over val were sorted by how "
+    f"much FASA raises their score in the first seed, and {PICKED} taken at equal steps, the smallest gain "
+    "left. Each shows the best detection of the class that lies on the object, and its score, however small."
 )
 WITHOUT, WITH = (row_colour(row) for row in ("mask_rcnn", "mask_rcnn_fasa"))
 
@@ -78,12 +78,17 @@ def figure(
             axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
         for axes, runs in zip(panels[1:, column], (without, with_fasa), strict=True):
             score = runs[0].rare.score[runs[0].rare.pictured[place]]
-            axes.set_xlabel("missed" if np.isnan(score) else f"{score:.2f}", fontsize=10)
+            axes.set_xlabel("missed" if np.isnan(score) else percent(score), fontsize=10)
     for axes, label in zip(panels[:, 0], ("truth", "without", "with FASA"), strict=True):
         axes.set_ylabel(label, fontsize=11)
     _distribution(right.subplots(), without, with_fasa)
     drawn.suptitle("Rare objects of val: the truth in black, the best detection in blue")
     return drawn
+
+
+def percent(score: float) -> str:
+    """``12%``, ``<1%``."""
+    return f"{100 * score:.0f}%" if score >= 0.005 else "<1%"
 
 
 def reading(without: Sequence[Record], with_fasa: Sequence[Record]) -> str:
@@ -94,7 +99,8 @@ def reading(without: Sequence[Record], with_fasa: Sequence[Record]) -> str:
     return (
         f"**Read:** of {len(without[0].rare.score)} rare objects, {seeds(len(without))}, the best score is "
         f"{100 * before:.1f}% on average without FASA and {100 * after:.1f}% with it, one that was not found "
-        f"counting 0; {lost:.0f}% and {still:.0f}% have no score of {SHOWN} or more."
+        f"counting 0. {100 - lost:.0f}% and {100 - still:.0f}% of them have a score of {100 * SHOWN:.0f}% or "
+        "more."
     )
 
 
@@ -104,14 +110,14 @@ def _distribution(axes: Axes, without: Sequence[Record], with_fasa: Sequence[Rec
     for runs, colour, label in ((without, WITHOUT, "without"), (with_fasa, WITH, "with FASA")):
         each = [[100 * (np.nan_to_num(run.rare.score) >= s).mean() for s in scores] for run in runs]
         for line in each:
-            axes.plot(scores, line, color=colour, linewidth=0.8, alpha=0.5)
-        axes.plot(scores, np.mean(each, axis=0), color=colour, linewidth=2.5, label=label)
-    axes.axvline(SHOWN, color="0.4", linestyle="--", linewidth=1)
-    axes.text(SHOWN + 0.02, 66, "often drawn\nfrom here on", color="0.35", fontsize=9)
+            axes.plot(100 * scores, line, color=colour, linewidth=0.8, alpha=0.5)
+        axes.plot(100 * scores, np.mean(each, axis=0), color=colour, linewidth=2.5, label=label)
+    axes.axvline(100 * SHOWN, color="0.4", linestyle="--", linewidth=1)
+    axes.text(100 * SHOWN + 2, 62, "detections are\noften shown\nfrom here on", color="0.35", fontsize=9)
     axes.set(
-        xlabel="score",
+        xlabel="score [%]",
         ylabel="rare objects with that score or more [%]",
-        xlim=(0, 1),
+        xlim=(0, 100),
         ylim=(0, 100),
     )
     axes.legend(loc="upper right", title="all rare objects")

@@ -107,8 +107,8 @@ training; what is confusing is what `{CAM}` had learnt at its end.
 
 ### RFS: the mean factor by which images of a class are repeated, at several thresholds
 
-Rows with RFS repeat an image a whole number of times, rounded up. A threshold is a share of images: LVIS's is
-0.001, and a set of few images needs a larger one.
+How often an image comes, in times. Rows with RFS round up. A threshold is a share of images: LVIS's is 0.001,
+and a set of few images needs a larger one ([that of the rows](#the-set-up)).
 
 {factors}
 

@@ -137,10 +137,7 @@ def source(name: str, scale: Scale) -> str:
     if table["paper"]:
         set_name = table.get("paper_set", "LVIS v1")
         theirs = f" In brackets the paper's, on {set_name}: {definition('scales')[set_name]}."
-    return (
-        f"Ours: {scale.says}; mean ± standard deviation over n seeds, a gain over those that both rows have."
-        f"{theirs} A row: `{scale.command}`."
-    )
+    return f"Ours: {scale.says}.{theirs} A row: `{scale.command}`."
 
 
 def reading(name: str, gained: dict) -> str:

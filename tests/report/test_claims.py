@@ -299,12 +299,14 @@ def test_the_text_counts_and_labels():
 def test_the_rule_is_told_in_words():
     assert all(f"**{verdict}**" in claims.HOW for verdict in (SEEN, OPPOSITE, NOT_SEEN, UNTOLD))
     told = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in claims.RULES.splitlines()[2:]}
-    within, beyond = measured(-0.1, 0.1, 0.1, -0.1), measured(1.0, 3.0, 2.0, 2.0)
-    for rule, name in (("up", "higher, lower"), ("equal", "equal"), ("at_least", "not lower, not higher")):
-        seen, opposite, not_seen = (cell.strip() for cell in told[name])
-        assert ("within" in seen) == (claims.verdict(rule, within, 0.5) == SEEN)
-        assert ("within" in not_seen) == (claims.verdict(rule, within, 0.5) == NOT_SEEN)
-        assert (opposite == claims.FAR) == (claims.verdict("equal", beyond, 0.5) == OPPOSITE and rule != "up")
+    names = dict(up="higher", down="lower", at_least="not lower", at_most="not higher", equal="equal")
+    within = measured(-0.1, 0.1, 0.1, -0.1)
+    for rule, name in (names | dict(differs="differs")).items():
+        seen, _, not_seen = (cell.strip() for cell in told.pop(name))
+        wide_enough = "margin" in seen and not seen.startswith(claims.FAR)
+        assert wide_enough == (claims.verdict(rule, within, 0.5) == SEEN)
+        assert (not_seen != "-") == (claims.verdict(rule, within, 0.5) == NOT_SEEN)
+    assert not told
 
 
 def test_a_spread_and_what_another_metric_is_taken_from_are_named():

@@ -28,7 +28,7 @@ def test_the_first_table_says_what_is_gained_or_that_nothing_ran():
     )
     assert "| mask AP | +3.0       | [+3.0, +3.0] | 0.0% " in text and "by 2 resamples of the images" in text
     assert "Mask R-CNN + FASA has +3.0 mask AP over" in text and "optimizer" not in text
-    assert "Ours: `small`, 6 classes; " in text and "A row: `fasa run ROW`." in text
+    assert "Ours: `small`, 6 classes. " in text and "A row: `fasa run ROW`." in text
     text = report(dict(mask_rcnn={0: a}), Scale("", ""))
     assert "not run (22.6)" in text and "nothing to compare yet" in text and "95%" not in text
 

@@ -128,7 +128,7 @@ def test_scenes_and_group_map_draw(tiny_glyphs):
     figure = figures.group_map(
         np.random.default_rng(0).normal(size=(3, 2)), np.array([0, 0, 1]), ["a", "b", "c"], "rcf"
     )
-    assert figure.get_suptitle() == "3 classes by their mean embeddings, groups found: 2"
+    assert figure.get_suptitle() == "3 classes by their mean embeddings: 1 group of two or more, 1 alone"
     assert [text.get_text() for text in figure.axes[0].texts] == ["1", "1", "a", "b", "c"]
     assert explained(figure) == ["1: 2 classes", "1 class alone", "bold: rare"]
 

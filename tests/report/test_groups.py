@@ -41,15 +41,8 @@ def test_groups_that_follow_the_look_alikes_are_beyond_chance():
     there = classes([0, 0, 1, 1, 2, 2, 3, 3], "aabbccdd", [("0", "3"), ("1", "6")])
     text = groups.table({0: there, 2: there})
     alike, together = (line.split("|") for line in text.splitlines()[2:4])
-    assert [cell.strip() for cell in alike[1:8]] == [
-        "0",
-        "4",
-        "0",
-        "look-alikes",
-        "4 of 4 (100%)",
-        "14%",
-        "100",
-    ]
+    told = [cell.strip() for cell in alike[1:9]]
+    assert told == ["0", "4", "0", "look-alikes", "4 of 4 (100%)", "14.3%", "+66.7", "100"]
     assert together[4].strip() == "seen together" and together[5].strip() == "0 of 2 (0%)"
     assert "purity against look-alikes is beyond chance in 2 of 2 seeds" in text
     assert "against seen together is beyond chance in 0 of 2 seeds" in text

@@ -30,7 +30,8 @@ def test_pictures_are_at_even_ranks_of_what_was_gained():
 def test_what_is_said_is_counted():
     text = rare.reading([record([0.5, np.nan])] * 2, [record([0.5, 0.25])] * 2)
     assert "of 2 rare objects, 2 seeds, the best score is 25.0% on average without FASA and 37.5%" in text
-    assert "50% and 50% have no score of 0.3" in text
+    assert "50% and 50% of them have a score of 30% or more" in text
+    assert [rare.percent(score) for score in (0.3, 0.012, 0.001)] == ["30%", "1%", "<1%"]
 
 
 @pytest.mark.parametrize("kind", ["segm", "bbox"])
@@ -54,7 +55,7 @@ def test_pictures_show_what_was_found(tiny_glyphs, kind):
     assert len(shown) == 3 * min(len(places), rare.PICKED)
     drawn = [bool(axes.collections or axes.patches) for axes in shown[: len(shown) // 3]]
     labels = {axes.get_xlabel() for axes in shown}
-    assert all(drawn) and labels == {"", "0.50", "missed"}
+    assert all(drawn) and labels == {"", "50%", "missed"}
     assert not rare.figure([run], [run], tiny_glyphs / "none", names).axes[0].images
 
 

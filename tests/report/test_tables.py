@@ -80,7 +80,7 @@ def test_a_section_says_what_its_numbers_are():
     header, _, row, *others = table.splitlines()
     assert all("not run" in other for other in others) and len(others) == 5
     assert "mask pool APr" in header and "| 5.0 " in row and "nothing to compare yet" in read
-    assert source.startswith("Ours: `small`, 6 classes; ") and "LVIS v1: 1,203 classes" in source
+    assert source.startswith("Ours: `small`, 6 classes. ") and "LVIS v1: 1,203 classes" in source
     assert source.endswith(" A row: `fasa run 'evaluate@small-ROW-*'`.")
     assert "brackets" not in tables.section("augmentations", {}, SCALE)
 

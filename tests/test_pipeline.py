@@ -151,7 +151,7 @@ def test_the_claims_are_judged_from_what_is_committed(clone, first):
     verdicts = {(one["id"], one["metric"]): one["verdict"] for one in told}
     assert verdicts["G.1", "segm_AP"] == "not run" != verdicts["G.2", "segm_AP"]
     text = (clone / "results/tiny/report.md").read_text()
-    assert f"of {len(told)} checks." in text and "(one seed)" in text
+    assert f" claims, {len(told)} checks." in text and "(one seed)" in text
 
 
 def test_the_report_needs_no_cache(clone, first, tmp_path):

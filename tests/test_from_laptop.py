@@ -70,4 +70,6 @@ def test_another_set_is_classified(tmp_path, monkeypatch):
     with open(tmp_path / "params.yaml", "w") as file:
         YAML().dump(params, file)
     names = {stage.name for stage in plan.stages(read_params(tmp_path / "params.yaml"))}
+    folder = {name.replace("@cifar100-", "@cifar100_folder-") for name in names}
+    assert names_stages(block(PAGE, "fasa run 'classify@cifar100_folder-ce-*'"), folder)
     assert any(one.startswith(f"{target}@cifar100-") for one in names) and names_stages(last, names)

@@ -115,11 +115,14 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
 
     asked, known = params.classify.sets, params.classification.sets
     others = [name for name in known if name not in asked]  # told of where they have run
-    shots = {name: one.shots for name, one in known.items()}
+    trained = {
+        name: dict(epochs=one.schedule.epochs, precision=one.precision, shots=one.shots)
+        for name, one in known.items()
+    }
     classifiers = dict(sets=asked, others=others, rows=params.classify.rows, seeds=params.classify.seeds)
     settings = dict(profile=profile, rows=chosen.rows, seeds=chosen.seeds)
     settings["data"] = dict(kind=scale.data["kind"]) | msgspec.to_builtins(data)
-    settings["classifiers"] = classifiers | dict(shots=shots)
+    settings["classifiers"] = classifiers | dict(trained=trained)
     settings["studies"] = [name for name, study in params.tuning.items() if study.profile == profile]
     settings["jobs"] = {name: msgspec.to_builtins(job) for name, job in rows.items()}
     yield Stage(f"report@{profile}", "report", settings, tuple(fasa.methods().values()))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fasa.report import tables
 
@@ -21,17 +22,20 @@ def read_records(set_name: str, rows: Sequence[str], seeds: Sequence[int]) -> Re
     return found
 
 
-def section(name: str, sets: dict[str, Records], shots: dict[str, list[int]]) -> str:
+def section(name: str, sets: dict[str, Records], trained: dict[str, dict[str, Any]]) -> str:
     """A table of appendix.yaml for each set, in Markdown.
 
     Args:
-        shots: of each set, below how many images a class is few-shot, and above how many many-shot.
+        trained: how, on each set: epochs, precision, and shots, below how many images a class is few-shot,
+            and above how many many-shot.
     """
     parts = []
     for set_name, records in sets.items():
         found = {row: {seed: run["metrics"] for seed, run in runs.items()} for row, runs in records.items()}
-        few, many = shots[set_name]
-        says = f"{told(set_name, records)}, few-shot below {few} of a class, many-shot above {many}"
+        how = trained[set_name]
+        few, many = how["shots"]
+        says = f"{told(set_name, records)}, {how['epochs']} epochs in {how['precision']}; "
+        says += f"few-shot below {few} images of a class, many-shot above {many}"
         scale = tables.Scale(says, f"fasa run 'classify@{set_name}-ROW-*'")
         parts += [f"### On {set_name}", tables.section(name, found, scale)]
         if leaky := [

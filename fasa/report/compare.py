@@ -71,6 +71,24 @@ def gainers(gains: dict[str, np.ndarray], frequency: Sequence[str]) -> str:
     return "\n".join(["**Read:**", "", *told]) if told else "**Read:** nothing to compare yet."
 
 
+def adapted(histories: Sequence[Sequence[dict]], frequency: Sequence[str]) -> str:
+    """Between which values the mean probability of each group lay over the adaptation passes, in a sentence.
+
+    Args:
+        histories: of each seed records with probability (K,), as `figures.adaptation` takes them.
+        frequency: the group of each class, K.
+    """
+    passes = np.array([one["probability"] for history in histories for one in history], dtype=float)
+    if not len(passes):
+        return "**Read:** nothing yet, no row adapted."
+    told = []
+    for letter, name in FREQUENCY.items():
+        if (mine := [one == letter for one in frequency]) and any(mine):
+            means = passes[:, mine].mean(axis=1)
+            told.append(f"{means.min():.2g} and {means.max():.2g} for {name} classes")
+    return f"**Read:** over all passes and seeds the mean probability lay between {', '.join(told)}."
+
+
 def report(records: Records, scale: tables.Scale) -> str:
     """Masks and boxes of the two main rows, how much they differ, and what bounds that, in Markdown."""
     found = metrics(records)

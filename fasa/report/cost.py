@@ -41,6 +41,18 @@ def table(cost: Cost, rows: Sequence[str]) -> str:
     return markdown(["", *columns, "row"], body)
 
 
+def extremes(cost: Cost, rows: Sequence[str]) -> str:
+    """Which of the rows take the most and the least time, in a sentence."""
+    measured = {name: one["seconds"] for row in rows for name, one in cost.get(row, {}).items()}
+    if len(measured) < 2:
+        return "**Read:** nothing to compare yet."
+    most, least = (pick(measured, key=measured.get) for pick in (max, min))
+    return (
+        f"**Read:** an iteration takes the most time with `{most}`, {measured[most]:.3f} s, and the least "
+        f"with `{least}`, {measured[least]:.3f} s. One measurement a row."
+    )
+
+
 def reading(cost: Cost) -> str:
     """What FASA adds to an iteration, in a sentence."""
     if not all(row in cost for row in TWO):

@@ -94,9 +94,20 @@ def section(
         if name == "mask_rcnn" or "frozen" in name
     ]
     stages = markdown(["", "seconds of an iteration", "more than plain, %"], body or [["not run", "-", "-"]])
+    measured_ap = [
+        [one["segm_AP"] for one in seeds.values() if "segm_AP" in one] for seeds in margins.values()
+    ]
+    known = [mean(values) for values in measured_ap if values]
+    told = f"**Read:** AP lies between {min(known):.1f} and {max(known):.1f}." if known else ""
+    meet = "".join(
+        f"**Read:** in a batch of {size} images {both[1]:.0f}% of tail classes meet all three."
+        for size, both in list(shares.items())[:1]
+    )
     return f"""### Angular transfer over the margin m_a (mask AP in percent)
 
 {sensitivity}
+
+{told}
 
 ### CAM mixing: tail classes of a batch that meet a confusing class in it
 
@@ -104,6 +115,8 @@ Chu et al. mix a tail object with objects of its three most confusing classes. I
 training; what is confusing is what `{CAM}` had learnt at its end.
 
 {partners}
+
+{meet}
 
 ### RFS: the mean factor by which images of a class are repeated, at several thresholds
 

@@ -29,8 +29,8 @@ ROWS = {  # by whether images are repeated (RFS), and whether features are augme
     (True, False): "#505050",
     (True, True): "#3D0A5C",
 }
-# Of class groups, each told apart by its marker too: 7 colours and 6 markers make 42.
-GROUP_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+# Of class groups (Tol's muted), each told apart by its marker too: 7 colours and 6 markers make 42.
+GROUP_COLOURS = ("#332288", "#DDCC77", "#44AA99", "#CC6677", "#88CCEE", "#999933", "#AA4499")
 GROUP_MARKERS = ("o", "s", "^", "D", "v", "p")
 METADATA = dict(png=dict(Software=None), svg=dict(Date=None))
 

@@ -137,6 +137,11 @@ def source(name: str, scale: Scale) -> str:
     if table["paper"]:
         set_name = table.get("paper_set", "LVIS v1")
         theirs = f" In brackets the paper's, on {set_name}: {definition('scales')[set_name]}."
+    return ours(scale, theirs)
+
+
+def ours(scale: Scale, theirs: str = "") -> str:
+    """Where our numbers are from, and the command that makes a row; between them what the paper's are of."""
     return f"Ours: {scale.says}.{theirs} A row: `{scale.command}`."
 
 

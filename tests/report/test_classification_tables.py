@@ -16,7 +16,8 @@ def write(folder, name, accuracy, leaky=False):
     (folder / "results/classify/small" / f"{name}.json").write_text(json.dumps(record))
 
 
-SHOTS = dict(small=[5, 20], other=[5, 20])
+HOW = dict(epochs=30, precision="float32", shots=[5, 20])
+TRAINED = dict(small=HOW, other=HOW)
 
 
 @pytest.fixture
@@ -29,9 +30,10 @@ def records(tmp_path, monkeypatch):
 
 
 def test_tables_hold_ours_the_papers_and_what_is_leaky(records):
-    text = classification.section("table3", dict(small=records, other={}), SHOTS)
+    text = classification.section("table3", dict(small=records, other={}), TRAINED)
     assert (
-        "### On small" in text and "Ours: `small`, 2 classes in 33 training images, few-shot below 5" in text
+        "### On small" in text
+        and "Ours: `small`, 2 classes in 33 training images, 30 epochs in float32; few-shot below 5" in text
     )
     assert "judged on: cross-entropy + FASA." in text
     assert "44.0 ± 1.4 (43.7) | 44.0 ± 1.4" in text  # the paper has no few, medium, many
@@ -39,7 +41,7 @@ def test_tables_hold_ours_the_papers_and_what_is_leaky(records):
     assert "cross-entropy + FASA has +3.0 accuracy and +3.0 few-shot over cross-entropy (2 seeds)" in text
     assert "`ce_fasa_leaky`" not in text  # a row that is shown where it has run
     leaky = dict(small=records | dict(ce_fasa_leaky=records["ce_fasa"]))
-    assert "| `ce_fasa_leaky` " in classification.section("table3", leaky, SHOTS)
+    assert "| `ce_fasa_leaky` " in classification.section("table3", leaky, TRAINED)
     assert "### On other" in text and "**Read:** nothing to compare yet" in text.partition("### On other")[2]
     assert "fasa run 'classify@small-ROW-*'" in text
     assert classification.section("table3", {}, {}) == "No set of classification is asked for."

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fasa.record import Record
-from fasa.report.compare import class_gains, compare, gainers, optimizer, report
+from fasa.report.compare import adapted, class_gains, compare, gainers, optimizer, report
 from fasa.report.tables import Scale
 
 
@@ -45,6 +45,13 @@ def test_what_the_optimizer_does_by_itself_is_said_first():
     assert not optimizer(boxes)
     no_rare = {row: {0: dict(segm_AP=1.0)} for row in rows}
     assert "mask AP is 1.0 (0.0), and FASA adds 0.0 (1 seed)" in optimizer(no_rare)
+
+
+def test_how_far_the_adaptation_moved_is_told():
+    histories = [[dict(probability=[0.5, 0.7, 0.01])], [dict(probability=[0.9, 0.9, 0.02])]]
+    text = adapted(histories, list("rrf"))
+    assert text.endswith("lay between 0.6 and 0.9 for rare classes, 0.01 and 0.02 for frequent classes.")
+    assert "no row adapted" in adapted([[]], list("rrf"))
 
 
 def test_classes_that_gain_are_counted_by_group():

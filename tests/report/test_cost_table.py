@@ -27,6 +27,13 @@ def test_stages_of_a_row_are_named():
     assert cost.flat(measured) == measured["mask_rcnn_transfer"]
 
 
+def test_the_dearest_and_the_cheapest_row_are_told():
+    measured = dict(a=dict(a=ONE), b=dict(b=TWO), c=dict(c=TWO | dict(seconds=9.0)))
+    text = cost.extremes(measured, ["a", "b"])
+    assert "most time with `b`, 0.440 s, and the least with `a`, 0.400 s" in text
+    assert "nothing to compare" in cost.extremes(measured, ["a"])
+
+
 def test_what_fasa_adds_is_said():
     text = cost.reading(dict(mask_rcnn_rfs=dict(mask_rcnn_rfs=ONE), mask_rcnn_rfs_fasa=dict(x=TWO)))
     assert "+10.0% time" in text and "differ by 2%" in text and "+20.0% memory" in text

@@ -24,6 +24,7 @@ def test_section_holds_what_was_measured():
     text = remarks.section(margins, {8: (25, 12.5)}, repeats, measured)
     assert "| 0.07 " in text and "4.12" in text and "| 5.00 " in text
     assert "| 0.2 | not run | - " in text
+    assert "AP lies between 1.0 and 15.0." in text and "in a batch of 8 images 12% of tail classes" in text
     assert "| 0   | 15.0" in text and "| 8 " in text and "| 25 " in text and "| +25 " in text
     assert "smote" not in text and "nan" not in text and "| - " in text  # APr was not measured
 

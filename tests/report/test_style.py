@@ -62,6 +62,7 @@ def test_no_thing_has_the_colour_of_another():
     frequency, detections, rows = (set(colours) for colours in TOGETHER.values())
     assert len(frequency) == 4 and len(detections) == 3 and len(rows) == 4
     assert frequency & detections == {"#000000"} and not (frequency | detections) & rows
+    assert not set(style.GROUP_COLOURS) & (frequency | detections | rows)
 
 
 def test_groups_of_a_map_differ_in_more_than_colour():

@@ -1,11 +1,10 @@
 """What appendix F remarks in words, as numbers."""
 
-import inspect
 from statistics import mean
 
 import numpy as np
 
-import fasa
+from fasa.report.defaults import default
 from fasa.report.tables import markdown
 
 MARGIN = "mask_rcnn_angular"  # and all rows whose names begin like that
@@ -19,9 +18,8 @@ def margins(jobs: dict, found: dict[str, dict[int, dict]]) -> dict[float, dict[i
         jobs: of each row, as plain data.
         found: the metrics of each seed of each row.
     """
-    default = inspect.signature(fasa.AngularTransfer).parameters["margin"].default
-    rows = [row for row in jobs if row.startswith(MARGIN)]
-    mine = {jobs[row]["augmenter"].get("margin", default): row for row in rows}
+    usual = default("AngularTransfer", "margin")
+    mine = {job["augmenter"].get("margin", usual): row for row, job in jobs.items() if row.startswith(MARGIN)}
     return {margin: found.get(mine[margin], {}) for margin in sorted(mine)}
 
 

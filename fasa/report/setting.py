@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from fasa.report.defaults import default
 from fasa.report.figures import FREQUENCY
 from fasa.report.tables import markdown, seeds
 
@@ -85,13 +86,15 @@ def _training(jobs: dict[str, dict]) -> Iterator[str]:
     told = []
     if fasa := jobs.get(ROW):
         often = f"every {fasa['adapt_every']} iterations" if fasa["adapt_every"] else "after every epoch"
-        told.append(
-            f"FASA has a `prob_scale` of {fasa['augmenter'].get('prob_scale', 1):g} and adapts {often}"
-        )
+        told.append(f"FASA has a `prob_scale` of {_prob_scale(fasa):g} and adapts {often}")
     if rfs := next((one["traits"]["rfs"] for one in jobs.values() if "rfs" in one["traits"]), None):
         told.append(f"RFS has a threshold of {rfs['threshold']:g}")
     if told:
         yield f"{'; '.join(told)}."
+
+
+def _prob_scale(job: dict[str, Any]) -> float:
+    return job["augmenter"].get("prob_scale", default("FASA", "prob_scale"))
 
 
 def _length(schedule: dict[str, Any]) -> str:
@@ -113,7 +116,7 @@ def variation(settings: dict[str, Any]) -> str:
     profile = settings["profile"]
     if ROW not in settings["jobs"]:
         return f"`{ROW}` is none of the rows that run here."
-    scale = settings["jobs"][ROW]["augmenter"].get("prob_scale", 1)
+    scale = _prob_scale(settings["jobs"][ROW])
     return f"""```bash
 make .venv/.ready && source .venv/bin/activate
 dvc exp run -S +rows.{ROW}.augmenter.prob_scale={scale / 2:g} evaluate@{profile}-{ROW}-{settings["seeds"][0]}

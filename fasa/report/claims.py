@@ -397,8 +397,8 @@ def _table(checks: Sequence[Check]) -> str:
         expected = EXPECTED[claim.rule].format(claim.checks[check.metric])
         paper = _change(*check.paper) if check.paper else "-"
         ours = [_change(there.before, there.after), *_difference(there)] if there else ["-", "-", "-"]
-        verdict = f"{MARKS[check.verdict]} {_labelled(check)}"
-        body.append([claim.id, verdict, told, _metric(check), expected, paper, *ours])
+        judged = f"{MARKS[check.verdict]} {_labelled(check)}"
+        body.append([claim.id, judged, told, _metric(check), expected, paper, *ours])
         before = claim.id, says
     return markdown(header, body)
 

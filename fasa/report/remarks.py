@@ -69,11 +69,13 @@ def section(
         measured: as from `fasa.detection.cost.measure`.
     """
     metrics = {f"segm_{name}": f"mask {name}" for name in ("AP", "APr", "APc", "APf")}
-    body = []
+    body, known = [], []
     for margin, seeds in margins.items():
         columns = [[seed.get(metric, np.nan) for seed in seeds.values()] or [np.nan] for metric in metrics]
-        means = [_cell(mean(column), 1) for column in columns]
-        body.append([f"{margin:g}", *(means if seeds else ["not run", *means[1:]]), str(len(seeds))])
+        means = [mean(column) for column in columns]
+        known += [means[0]] if np.isfinite(means[0]) else []
+        cells = [_cell(value, 1) for value in means]
+        body.append([f"{margin:g}", *(cells if seeds else ["not run", *cells[1:]]), str(len(seeds))])
     sensitivity = markdown(["m_a", *metrics.values(), "n"], body)
     body = [[str(size), *(_cell(share, 0) for share in both)] for size, both in shares.items()]
     partners = markdown(["images in a batch", "one confusing class, %", "all three, %"], body)
@@ -92,15 +94,11 @@ def section(
         if name == "mask_rcnn" or "frozen" in name
     ]
     stages = markdown(["", "seconds of an iteration", "more than plain, %"], body or [["not run", "-", "-"]])
-    measured_ap = [
-        [one["segm_AP"] for one in seeds.values() if "segm_AP" in one] for seeds in margins.values()
-    ]
-    known = [mean(values) for values in measured_ap if values]
     told = f"**Read:** AP lies between {min(known):.1f} and {max(known):.1f}." if known else ""
-    meet = "".join(
-        f"**Read:** in a batch of {size} images {both[1]:.0f}% of tail classes meet all three."
-        for size, both in list(shares.items())[:1]
-    )
+    meet = ""
+    if shares:
+        size, (_, every) = next(iter(shares.items()))
+        meet = f"**Read:** in a batch of {size} images {every:.0f}% of tail classes meet all three."
     return f"""### Angular transfer over the margin m_a (mask AP in percent)
 
 {sensitivity}

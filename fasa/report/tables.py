@@ -179,7 +179,7 @@ def costliest(name: str, summary: dict, gained: dict) -> str:
     Args:
         summary, gained: as from `summary.summarise`, `summary.gains`.
     """
-    types = [one for one in definition(name)["columns"] if "_False" not in one]  # those hold all of the types
+    types = error_types(name)
 
     def points(values: dict) -> dict[str, float]:
         return {column_name(one): values[one]["mean"] for one in types if one in values}
@@ -194,6 +194,11 @@ def costliest(name: str, summary: dict, gained: dict) -> str:
             told[-1] += f" (of all types {fell} falls most, {signed(change[fell])}"
             told[-1] += f", and {rose} rises most, {signed(change[rose])})"
     return f"**Read:** {'; '.join(told) or 'nothing measured yet'}."
+
+
+def error_types(name: str) -> list[str]:
+    """The columns of a table of TIDE's errors that are a type, without the sums over all types."""
+    return [column for column in definition(name)["columns"] if "_False" not in column]
 
 
 def differences(intervals: dict[str, tuple]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from fasa.errors import UserError
 from fasa.report.compare import MAIN
 from fasa.report.summary import summarise
-from fasa.report.tables import cell, column_name, definition, markdown
+from fasa.report.tables import cell, column_name, error_types, markdown
 
 Found = dict[str, dict[str, dict[int, dict[str, float]]]]  # metrics by candidate, row and seed
 Means = dict[str, dict[str, dict]]  # of a candidate, as from `summarise`
@@ -22,7 +22,7 @@ RATIOS = dict(mask_rcnn=0.04, mask_rcnn_rfs=0.47)  # mask APr / APf on LVIS (the
 LEAST_APF = 30.0  # of plain Mask R-CNN: a tail that fails because all fails is no long tail
 MASKS, BOXES = MAIN[:4], MAIN[4:]
 MORE = [
-    *(column for column in definition("table1")["columns"] if "_False" not in column),
+    *error_types("table1"),
     "segm_pool_AP",
     "segm_pool_APr",
     "virtual_per_iteration",

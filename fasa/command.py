@@ -1,6 +1,7 @@
 """What every command line of ours does with an error: one line, and an exit status."""
 
 import functools
+import io
 import os
 import signal
 import sys
@@ -31,6 +32,7 @@ def command(main: Main) -> Callable[..., int]:
 
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
+        _open_streams()
         received = [signal.SIGINT]
 
         def terminate(number: int, _frame) -> None:
@@ -67,6 +69,15 @@ def command(main: Main) -> Callable[..., int]:
                 signal.signal(signal.SIGTERM, before)
 
     return guarded
+
+
+def _open_streams() -> None:
+    """Let what is printed go nowhere where the caller closed a stream (``>&-``), and fit any encoding."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the process lives
+        elif isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _discard_output() -> None:

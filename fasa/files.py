@@ -44,18 +44,23 @@ def replacing(path: str | Path, mode: str = "wb") -> Iterator[IO]:
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):
             raise UserError(f"{path}: is not a regular file and would be replaced; choose another name")
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+        part = beside(target)
         for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
             if not _lives(left.suffixes[-2].removeprefix(".")):
                 left.unlink(missing_ok=True)
         try:
-            with open(beside, mode, encoding=None if "b" in mode else "utf-8") as file:
+            with open(part, mode, encoding=None if "b" in mode else "utf-8") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(beside, target)
+            os.replace(part, target)
         finally:
-            beside.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
+
+
+def beside(path: Path) -> Path:
+    """Where `replacing` writes to before what it writes takes its place."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def _lives(pid: str) -> bool:
@@ -76,6 +81,7 @@ MENDS = {
     errno.EROFS: "choose a place that can be written to",
     errno.ENOTDIR: "a file lies where a folder should be: move it away",
     errno.EEXIST: "a file lies where a folder should be: move it away",
+    errno.ENAMETOOLONG: "choose a shorter name",
     errno.EISDIR: "a folder lies where a file should be: move it away",
 }
 

@@ -99,6 +99,24 @@ def test_a_reader_that_goes_away_is_no_error():
     assert process.stderr.read() == "tidied up\n" and process.wait(20) == 141
 
 
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_closed_stream_is_no_error(closed):
+    """As of ``>&-`` in a shell."""
+    program = [sys.executable, "-c", PROGRAM.format(body="break")]
+    shell = f'exec "$@" {dict(stdout=">&-", stderr="2>&-")[closed]}'
+    done = subprocess.run(["sh", "-c", shell, "sh", *program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    kept = dict(stdout=("", "tidied up\n"), stderr=("begun\n", ""))[closed]
+    assert (done.stdout, done.stderr) == kept
+
+
+def test_what_an_encoding_has_no_letter_for_is_spelt_out():
+    program = PROGRAM.replace('"begun"', r'"cr\u00eape \u65e5"').format(body="break")
+    environment = os.environ | dict(PYTHONIOENCODING="latin-1")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "crêpe ".encode("latin-1") + rb"\u65e5" + b"\n")
+
+
 def test_a_full_disk_behind_standard_output_is_one_line():
     with open("/dev/full", "w") as full:
         process = start("pass", stdout=full, env=os.environ | dict(PYTHONUNBUFFERED=""))

@@ -1,10 +1,7 @@
 """The evaluator as an mmdet metric: ``val_evaluator = dict(type="FASALVISMetric", ann_file=...)``."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import get_local_path
@@ -12,19 +9,11 @@ from mmengine.registry import METRICS
 
 from fasa.detection.inference import encode_masks
 from fasa.errors import UserError
-from fasa.evaluation.inputs import Detections, GroundTruth, read_ground_truth
+from fasa.evaluation.inputs import FARTHEST, Detections, GroundTruth, read_ground_truth
 from fasa.evaluation.instruments import instruments
 from fasa.evaluation.protocols import OLD, PROTOCOLS
 
 TIDE = (None, "lvis", "stock")
-
-
-class _Category(msgspec.Struct):
-    name: Any = None
-
-
-class _Names(msgspec.Struct):
-    categories: list[_Category]
 
 
 @METRICS.register_module(force=True)
@@ -76,11 +65,10 @@ class FASALVISMetric(BaseMetric):
             raise UserError(f"FASALVISMetric: tide is {tide!r}; known: {', '.join(map(str, TIDE))}")
         with get_local_path(ann_file, backend_args=backend_args) as path:
             self.gt = {kind: read_ground_truth(path, kind) for kind in iou_types}
-            # Read above, and found to be right but for names, which no number hangs on.
-            categories = msgspec.json.decode(Path(path).read_bytes(), type=_Names).categories
         gt = self.gt[iou_types[0]]
         self.sizes = dict(zip(gt.image_ids.tolist(), gt.sizes.tolist(), strict=True))
-        self.names, self.compared = [category.name for category in categories], False
+        places = np.searchsorted(gt.category_ids, gt.listed)
+        self.names, self.compared = [gt.names[place] for place in places.tolist()], False
         self.protocols, self.tide = [PROTOCOLS[name] for name in protocols], tide
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -102,7 +90,8 @@ class FASALVISMetric(BaseMetric):
                 masks = found["masks"]
                 if not isinstance(masks, list):  # a test model may have encoded them
                     masks = encode_masks(masks)
-                one["segm"] = [code["counts"] for code in masks]
+                counts = (code["counts"] for code in masks)
+                one["segm"] = [code.encode() if isinstance(code, str) else code for code in counts]
             self.results.append(one)
 
     def _compare_classes(self, file: str) -> None:
@@ -123,14 +112,19 @@ class FASALVISMetric(BaseMetric):
         """Refuse predictions that cannot be evaluated, with the first batch, not after the last."""
         if image not in self.sizes:
             raise UserError(f"{gt.name}: no image {image}; ann_file must be that of the data set evaluated")
-        if len(labels := found["labels"]) and not 0 <= labels.min() <= labels.max() < len(self.names):
+        labels = found["labels"]
+        if labels.is_floating_point():
+            raise UserError(f"labels of image {image} are {labels.dtype}; they must be whole numbers")
+        if len(wrong := labels[(labels < 0) | (labels >= len(self.names))]):
             raise UserError(
-                f"{gt.name}: label {int(labels.max())}, but {len(self.names)} categories; "
+                f"{gt.name}: label {int(wrong[0])}, but {len(self.names)} categories; "
                 "num_classes of the head must be their number"
             )
-        for name in ("scores", "bboxes"):
-            if not found[name].isfinite().all():
-                raise UserError(f"{name} of image {image} are not finite: has training diverged?")
+        for name, most in (("scores", np.inf), ("bboxes", FARTHEST)):
+            if not (found[name].isfinite() & (found[name].abs() <= most)).all():
+                raise UserError(
+                    f"{name} of image {image} are not finite, or far outside of it: has training diverged?"
+                )
         if "segm" not in self.gt:
             return
         if "masks" not in found:

@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from fasa.command import command
@@ -28,7 +29,7 @@ from fasa.evaluation.matches import match
 from fasa.evaluation.protocols import OLD, PROTOCOLS
 from fasa.evaluation.reading import called
 from fasa.evaluation.tide import ERRORS, by_class, examples
-from fasa.files import readable_errors, replacing
+from fasa.files import beside, readable_errors, replacing
 
 RESAMPLES = 1000
 SHORT = dict(  # heads of columns, for a terminal
@@ -101,6 +102,7 @@ def run(args: argparse.Namespace) -> None:
             groups = ", ".join(f"{(gt.frequency == group).sum():,} {group}" for group in "rcf")
             _say(f"{kind}: every class counts in every image; classes: {groups}")
         dt = read_detections(args.dt, gt)
+        other = read_detections(args.against, gt) if args.against else None
         _say(f"{kind}: {len(dt.score):,} detections in {len(gt.image_ids):,} images")
         protocols = [PROTOCOLS[name] for name in dict.fromkeys(args.protocol)]
         found = measure(gt, dt, kind, protocols, args.tide, progress=True)
@@ -111,10 +113,10 @@ def run(args: argparse.Namespace) -> None:
             for name, result in found.results.items():
                 spreads[name] = _plain(bootstrap(result.matches, PROTOCOLS[name], n_resamples))
         if args.against:
-            other = match(gt, read_detections(args.against, gt), kind, protocols)
+            base = match(gt, other, kind, protocols)
             measured[kind]["against"] = {
                 name: _plain(
-                    paired_bootstrap([other], [result.matches], n_resamples, protocol=PROTOCOLS[name])
+                    paired_bootstrap([base], [result.matches], n_resamples, protocol=PROTOCOLS[name])
                 )
                 for name, result in found.results.items()
             }
@@ -123,9 +125,11 @@ def run(args: argparse.Namespace) -> None:
         if args.examples:
             measured[kind]["examples"] = [one._asdict() for one in examples(gt, dt, args.examples, kind)]
         _say(f"{kind}: {time.perf_counter() - start:.1f} s")
-    if args.out:
-        write(measured, args.out)
-    print(WRITERS[args.format](measured))
+    try:
+        if args.out:
+            write(measured, args.out)
+    finally:  # what took so long is not lost where the disk is full
+        print(WRITERS[args.format](measured))
 
 
 def records(found: Measured) -> dict:
@@ -191,7 +195,8 @@ def _aligned(head: list[str], rows: list[list]) -> str:
 def _shown(value) -> str:
     if value is None or value != value:
         return "-"
-    return format(value, ".2f") if isinstance(value, float) else str(value)
+    text = format(value, ".2f") if isinstance(value, float) else str(value)
+    return text if text.isprintable() else repr(text)
 
 
 def markdown(measured: dict) -> str:
@@ -232,6 +237,8 @@ def check_out(out: Path, *inputs: str) -> None:
             raise UserError(f"{where}: there is no folder {called(out.parent)}")
         if out.exists() and not out.is_file():
             raise UserError(f"{where}: is not a regular file, but a folder or device; name a file")
+        with suppress(FileNotFoundError):
+            os.lstat(beside(out))  # an error if its name is too long
         if not os.access(out.resolve().parent, os.W_OK):
             raise UserError(f"{where}: is in a folder that may not be written to; choose another")
         if out.exists() and any(Path(one).exists() and out.samefile(one) for one in inputs):

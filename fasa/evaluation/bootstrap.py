@@ -116,6 +116,8 @@ def interval(difference: float, resampled: np.ndarray) -> Interval:
 
 def draws(n_images: int, n_resamples: int, seed: int = 0) -> np.ndarray:
     """How often each resample holds each image: (B, I) whole numbers, the same for the same arguments."""
+    if not n_images:
+        return np.zeros((n_resamples, 0), np.int64)
     shares = np.full(n_images, 1 / n_images)
     return np.random.default_rng(seed).multinomial(n_images, shares, size=n_resamples)
 

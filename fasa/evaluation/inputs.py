@@ -85,7 +85,6 @@ class _Object(msgspec.Struct, gc=False):
     category_id: Whole
     area: float
     ignore: int | bool = 0
-    iscrowd: int | bool = 0  # read where every image is annotated exhaustively
 
 
 class _BoxObject(_Object, gc=False, kw_only=True):
@@ -99,6 +98,14 @@ class _Rle(msgspec.Struct, gc=False):
 
 class _MaskObject(_Object, gc=False, kw_only=True):
     segmentation: _Rle | list[list[float]]
+
+
+class _CocoBoxObject(_BoxObject, gc=False, kw_only=True):
+    iscrowd: int | float | bool | None = 0
+
+
+class _CocoMaskObject(_MaskObject, gc=False, kw_only=True):
+    iscrowd: int | float | bool | None = 0
 
 
 class _Detection(msgspec.Struct, gc=False):
@@ -143,13 +150,13 @@ class _MaskFile(msgspec.Struct, gc=False):
 class _CocoBoxFile(msgspec.Struct, gc=False):
     images: list[_ExhaustiveImage]
     categories: list[_ExhaustiveCategory]
-    annotations: list[_BoxObject]
+    annotations: list[_CocoBoxObject]
 
 
 class _CocoMaskFile(msgspec.Struct, gc=False):
     images: list[_ExhaustiveImage]
     categories: list[_ExhaustiveCategory]
-    annotations: list[_MaskObject]
+    annotations: list[_CocoMaskObject]
 
 
 ANNOTATIONS = {"bbox": _BoxFile, "segm": _MaskFile}
@@ -170,7 +177,7 @@ def read_ground_truth(
 
     Args:
         exhaustive: that every image was searched for every class, as in COCO. Then the fields that LVIS alone
-            has are not asked for: every class counts in every image. Without `frequency` a class is rare if
+            has are not asked for: every class counts in every image. A class without `frequency` is rare if
             it is in at most 10 images, common in at most 100, else frequent: by `image_count`, else as
             counted in this file. Crowds are objects to ignore (which COCO lets be found many times).
 
@@ -195,7 +202,11 @@ def read_ground_truth(
     where = f"{name}: images"
     sizes = np.stack([_column(gt.images, field, where) for field in ("height", "width")], axis=1)
     check_sizes(sizes, where)
-    frequency = _derived_frequency(gt) if exhaustive else [one.frequency for one in gt.categories]
+    frequency = (
+        _derived_frequency(gt, f"{name}: categories")
+        if exhaustive
+        else [one.frequency for one in gt.categories]
+    )
     for k, group in enumerate(frequency):
         if group not in tuple(FREQUENCIES):
             raise UserError(
@@ -255,13 +266,15 @@ def read_ground_truth(
     )
 
 
-def _derived_frequency(gt: Any) -> list[str]:
-    """What `read_ground_truth` says of the groups of classes."""
-    if all(category.frequency is not None for category in gt.categories):
-        return [category.frequency for category in gt.categories]
+def _derived_frequency(gt: Any, where: str) -> list[str]:
+    """The group of each class, as `read_ground_truth` says."""
     shown = Counter(category for _, category in {(one.image_id, one.category_id) for one in gt.annotations})
     counts = [shown[one.id] if one.image_count is None else one.image_count for one in gt.categories]
-    return ["r" if n <= RARE else "c" if n <= COMMON else "f" for n in counts]
+    if len(wrong := np.flatnonzero(_whole(counts, where, "image_count") < 0)):
+        raise UserError(f"{where}: entry {wrong[0]} has image_count {counts[wrong[0]]}; it must be 0 or more")
+    derived = ["r" if n <= RARE else "c" if n <= COMMON else "f" for n in counts]
+    given = (category.frequency for category in gt.categories)
+    return [d if f is None else f for f, d in zip(given, derived, strict=True)]
 
 
 def _object_columns(objects: list, iou_type: str, where: str, exhaustive: bool) -> tuple:
@@ -380,7 +393,7 @@ def _load_detections(path: str | os.PathLike, gt: GroundTruth, name: str) -> Det
     if gt.iou_type == "segm":
         counts, length = shape
         whole = counts.dtype == np.uint8 and length.dtype == np.int64 and counts.ndim == length.ndim == 1
-        if not whole or (length < 0).any() or length.sum() != len(counts):
+        if not whole or ((length < 0) | (length > len(counts))).any() or length.sum() != len(counts):
             raise UserError(f"{name}: the columns counts and length do not fit each other; write it again")
         shape = Masks(counts, np.cumsum(length) - length, length)
     return _with_whole_masks(checked(Detections(*ids, shape), gt, name), gt, name)
@@ -445,10 +458,18 @@ def _array(values: Any, where: str) -> np.ndarray:
 
 
 def _boxes(values: Any, name: str) -> np.ndarray:
+    wanted = f"{name}: shape must be boxes, an array (N, 4) of x, y, w, h"
     try:
-        return np.asarray(values, dtype=np.float64).reshape(-1, 4)
+        boxes = np.asarray(values)
     except Exception as error:  # as above
-        raise UserError(f"{name}: shape must be boxes, an array (N, 4) of x, y, w, h") from error
+        raise UserError(wanted) from error
+    if not boxes.size:
+        return np.zeros((0, 4))
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise UserError(f"{wanted}; it is {boxes.shape}")
+    if boxes.dtype.kind not in "fiu":
+        raise UserError(f"{wanted}; it is an array of {boxes.dtype}")
+    return boxes.astype(np.float64, copy=False)
 
 
 def positions(ids: np.ndarray, known: np.ndarray, what: str, where: str) -> np.ndarray:

@@ -25,6 +25,17 @@ PART = 1 << 22  # bytes that a thread reads at a time
 SHORTEST = 40  # bytes of a result: {"image_id":1,"category_id":1,"score":1,
 BETWEEN = re.compile(rb"\}\s*,\s*(?=\{)")  # results; or in one of them, which the core notices
 SPACE, NEAR = b" \t\r\n", 1 << 16  # bytes within which something is looked for
+MISSING = "Object missing required field "
+EVERYWHERE = "; was every image searched for every class, as in COCO? say so: --exhaustive (exhaustive=True)"
+MENDS = {  # of what is most often wrong, by how msgspec begins; where it ends so, of the whole file
+    f"{MISSING}`neg_category_ids`": EVERYWHERE,
+    f"{MISSING}`not_exhaustive_category_ids`": EVERYWHERE,
+    f"{MISSING}`segmentation`": '; are these boxes alone? ask for them: --iou bbox (iou_type="bbox")',
+    f"{MISSING}`bbox`": '; are these masks alone? ask for them: --iou segm (iou_type="segm")',
+    f"{MISSING}`frequency`": "; r is for classes in at most 10 training images, c at most 100, f more",
+    "Expected `array`, got `object`\n": "; results are a list of detections",
+    "Expected `object`, got `array`\n": "; annotations are an object with images, categories and annotations",
+}
 MOST_EXPANSION, SMALL = 100, 1 << 26  # gzip shrinks results 3 to 10 times, a bomb 1,000 times
 
 
@@ -261,4 +272,5 @@ def told(error: msgspec.ValidationError) -> str:
     """msgspec's "Expected `int`, got `str` - at `$[3].image_id`", the place first as in other messages."""
     what, _, where = str(error).partition(" - at `$")
     where = where.rstrip("`").lstrip(".")
-    return f"{where}: {what}" if where else what
+    mend = next((mend for start, mend in MENDS.items() if f"{error}\n".startswith(start)), "")
+    return (f"{where}: {what}" if where else what) + mend

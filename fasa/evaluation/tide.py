@@ -19,10 +19,10 @@ without any object not found. Nothing makes these costs add up to 100 - AP50.
 *The default* is the above by the rules of LVIS. AP50 is that of lvis-api, and its false positives are the
 errors: a detection counts where its class has an object in the image or is known to be absent; if it finds
 none, only where that class is annotated exhaustively. What does not count is no error, and cures none.
-Objects to ignore are no Miss, and no error is judged by them. The mean is over the classes with objects, the
-same before and after a cure; a class that the cure leaves without objects has AP 100 if it has no false
-positives either, else 0. Errors may be of classes outside the mean: they are in `count`, and cost nothing,
-except as Cls of an object whose class is in it.
+Objects to ignore, as all above 1e10 pixels, are no Miss, and no error is judged by them. The mean is over
+the classes with objects, the same before and after a cure; a class that the cure leaves without objects has
+AP 100 if it has no false positives either, else 0. Errors may be of classes outside the mean: they are in
+`count`, and cost nothing, except as Cls of an object whose class is in it.
 
 *stock=True* is what tidecv 1.0.1 says of LVIS, for comparison with numbers made by it. There
 
@@ -31,8 +31,8 @@ except as Cls of an object whose class is in it.
    such a class takes it out of the mean, which passes for a gain;
 2. detections that do not count are sorted into kinds too: they cost nothing, but are in `count`, and as Loc
    or Cls can find an object, which then is no Miss;
-3. `ignore` is not read, detections of no area count, and of objects at equal IoU the first is closest, not
-   the last;
+3. `ignore` is not read, areas of 0 and above 1e10 count, and of objects at equal IoU the first is closest,
+   not the last;
 4. after a cure, though not before, false positives come before true positives of equal score;
 5. recall is read off at i / 100, not at linspace(0, 1, 101): ten of these floats differ;
 6. FalsePos and FalseNeg may be below 0.
@@ -60,12 +60,13 @@ from fasa.evaluation.inputs import (
     read_ground_truth,
 )
 from fasa.evaluation.masks import mask_areas
-from fasa.evaluation.matches import greedy
+from fasa.evaluation.matches import AREAS, greedy
 from fasa.evaluation.native import in_threads
 from fasa.evaluation.overlap import lexsort, nearest, ordered, overlaps, places
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # the paper's t_f and t_b
 DETECTIONS_PER_IMAGE = 300
+LARGEST = AREAS[""][1]
 TRIED = 40  # errors whose cost is measured, for each that is shown
 CHUNK = 100_000  # detections overlapped at a time
 ERRORS = {  # in a sentence each
@@ -120,10 +121,7 @@ def tide(
     Raises:
         UserError: as those two.
     """
-    gt = read_ground_truth(gt, iou_type)
-    dt = read_detections(detections, gt)
-    if stock:
-        gt = gt._replace(ignore=np.zeros_like(gt.ignore))
+    gt, dt = _read(gt, detections, iou_type, stock)
     found = _sorted(gt, dt, stock)
     curve, measured = found.curve, found.curve.objects > 0
     ap50 = _ap50(curve, stock, measured)
@@ -146,8 +144,8 @@ def replicates(gt, detections, weights: np.ndarray, iou_type: str = "segm") -> d
     By the default reading. The mean is over the classes with objects in images that count.
     Arguments and errors but for the weights, (B, I) whole numbers >= 0, are those of `tide`.
     """
-    gt = read_ground_truth(gt, iou_type)
-    found = _sorted(gt, read_detections(detections, gt), stock=False)
+    gt, dt = _read(gt, detections, iou_type)
+    found = _sorted(gt, dt, stock=False)
     cured = _cured(gt, found, found.curve)
 
     def costs(weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -213,8 +211,8 @@ def by_class(gt, detections, iou_type: str = "segm") -> dict[str, np.ndarray]:
     An error counts for the class that was detected, a Miss for the object's. Arguments and errors are those
     of `tide`.
     """
-    gt = read_ground_truth(gt, iou_type)
-    found = _sorted(gt, read_detections(detections, gt), stock=False)
+    gt, dt = _read(gt, detections, iou_type)
+    found = _sorted(gt, dt, stock=False)
     label, n_classes = found.curve.label, len(gt.category_ids)
     counts = {
         name: np.bincount(label[found.kind == kind], minlength=n_classes)
@@ -250,8 +248,7 @@ def examples(
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise UserError(f"the number of examples is {n!r}; it must be a whole number from 1")
-    gt = read_ground_truth(gt, iou_type)
-    dt = read_detections(detections, gt)
+    gt, dt = _read(gt, detections, iou_type)
     found = _sorted(gt, dt, stock=False)
     curve, measured = found.curve, found.curve.objects > 0
     by_class = lexsort(curve.label[curve.order])  # places in the order, best first in each class
@@ -325,6 +322,13 @@ class _Sorted(NamedTuple):
     curve: _Curve
 
 
+def _read(gt, detections, iou_type: str, stock: bool = False) -> tuple[GroundTruth, Detections]:
+    """Both, checked; objects out of the range of areas that AP50 is of are to be ignored, in stock none."""
+    gt = read_ground_truth(gt, iou_type)
+    ignore = np.zeros_like(gt.ignore) if stock else gt.ignore | (gt.area > LARGEST)
+    return gt._replace(ignore=ignore), read_detections(detections, gt)
+
+
 def _sorted(gt: GroundTruth, dt: Detections, stock: bool) -> _Sorted:
     """Which detection is right, and of what kind the others are."""
     entry, image, label, cell, score, shape, blamed = _best(gt, dt, stock)
@@ -360,7 +364,7 @@ def _best(gt: GroundTruth, dt: Detections, stock: bool) -> tuple:
         area = shape[:, 2] * shape[:, 3]
     else:
         area = mask_areas(shape, gt.sizes[image], "detections", best)
-    blamed &= stock | (area > 0)
+    blamed &= stock | (area > 0) & (area <= LARGEST)
     return best, image, label, cell, dt.score[best], shape, blamed
 
 

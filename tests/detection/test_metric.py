@@ -1,3 +1,4 @@
+import gzip
 import json
 
 import numpy as np
@@ -117,7 +118,9 @@ def names(tiny_glyphs):
     [
         (dict(), 'no masks in the predictions; set iou_types="bbox"'),
         (dict(labels=torch.tensor([0, 7])), "val.json: label 7, but 6 categories; num_classes of the head"),
-        (dict(labels=torch.tensor([0, -1])), "but 6 categories"),
+        (dict(labels=torch.tensor([0, -1])), "label -1, but 6 categories"),
+        (dict(labels=torch.tensor([0.0, 1.0])), "labels of image 1 are torch.float32"),
+        (dict(bboxes=torch.full((2, 4), 2e9)), "bboxes of image 1 are not finite, or far outside of it"),
         (dict(scores=torch.tensor([0.5, torch.nan])), "scores of image 1 are not finite"),
         (dict(bboxes=torch.full((2, 4), torch.inf)), "bboxes of image 1 are not finite"),
         (dict(img_id=99), "val.json: no image 99; ann_file must be that of the data set"),
@@ -131,6 +134,22 @@ def test_predictions_that_do_not_fit_are_refused_with_the_first_batch(tiny_glyph
     with pytest.raises(UserError, match=message) as info:
         metric.process(None, predictions(**changes))
     assert "\n" not in str(info.value)
+
+
+def test_files_and_masks_are_taken_as_on_the_command_line(tiny_glyphs, tmp_path):
+    """Compressed, with a mark of byte order, or with NaN where nobody reads; run-lengths as text."""
+    content = json.loads((tiny_glyphs / "annotations/val.json").read_text())
+    text = json.dumps(content | dict(info=float("nan")))
+    for name, data in (("a.gz", gzip.compress(text.encode())), ("b.json", text.encode("utf-8-sig"))):
+        (tmp_path / name).write_bytes(data)
+        metric = METRICS.build(dict(type="FASALVISMetric", ann_file=str(tmp_path / name)))
+        assert metric.names == names(tiny_glyphs)
+    mask = mask_utils.encode(np.asfortranarray(np.eye(64, dtype=np.uint8)))
+    results = []
+    for counts in (mask["counts"], mask["counts"].decode()):
+        metric.process(None, predictions(masks=[dict(size=[64, 64], counts=counts)] * 2))
+        results.append(metric.evaluate(size=1))
+    assert results[0] == results[1]
 
 
 def test_a_model_without_masks_is_judged_by_its_boxes(tiny_glyphs):

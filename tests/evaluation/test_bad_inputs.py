@@ -117,7 +117,15 @@ ROWS = [
         for group in ("few", "R", "", "x", "rare", "c ", "r\nf")
     ),
     ("gt", "categories 1 frequency", 1, "categories[1].frequency: Expected `str`, got `int`"),
-    ("gt", "categories 1 frequency", DROP, "categories[1]: Object missing required field `frequency`"),
+    (
+        "gt",
+        "categories 1 frequency",
+        DROP,
+        "categories[1]: Object missing required field `frequency`; r is for",
+    ),
+    ("gt", "images 0 neg_category_ids", DROP, "every class, as in COCO? say so: --exhaustive"),
+    ("dt", "0 segmentation", DROP, "`segmentation`; are these boxes alone? ask for them: --iou bbox"),
+    ("dt", "0 bbox", DROP, "`bbox`; are these masks alone? ask for them: --iou segm"),
     ("gt", "annotations 1 image_id", 9, "annotations: entry 1 has image id 9, which is not among"),
     ("gt", "annotations 1 category_id", 9, "annotations: entry 1 has category id 9, which is not among"),
     ("gt", "annotations 1 area", NAN, "annotations[1] has no finite area"),
@@ -321,7 +329,8 @@ def test_ids_with_a_decimal_point_are_taken(folder, capsys):
         ("--out", "dt.json", "is an input and would be lost"),
         ("--out", "link", "is an input and would be lost"),
         ("--out", "x" * 300, "File name too long"),
-        ("--out", "/proc/out.json", "error: /proc"),
+        ("--out", "x" * 250, "File name too long; choose a shorter name"),  # with what is put beside it
+        ("--against", "gone.json", "gone.json: No such file or directory"),
     ],
 )
 def test_a_path_that_will_not_do_is_said_in_a_line(option, path, line, folder, capsys, monkeypatch):
@@ -351,6 +360,45 @@ def test_a_full_disk_is_said_in_a_line(folder):
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: a file or standard output: No space left on device; free some space")
+
+
+def test_what_was_measured_is_shown_though_it_cannot_be_written(folder, capsys):
+    """/proc takes no file, which is noticed when one is written only."""
+    files = "--gt", str(folder / "gt.json"), "--dt", str(folder / "dt.json")
+    assert main([*files, "--out", "/proc/out.json"]) == 1
+    out, err = capsys.readouterr()
+    assert "APr    85.15" in out and err.splitlines()[-1].startswith("error: /proc")
+
+
+@pytest.mark.parametrize("value", [None, 0.0, 1.0, False])
+def test_a_crowd_written_in_any_way_is_taken_by_every_reader(value, monkeypatch):
+    """Plain LVIS does not read it, --exhaustive does."""
+    gt, dt = world()
+    for thing in gt["annotations"]:
+        thing["iscrowd"] = value
+    expected = evaluate(*world()).summary
+    assert evaluate(gt, dt).summary == pytest.approx(expected, nan_ok=True)
+    assert read_ground_truth(gt, "bbox", exhaustive=True).ignore.tolist() == [bool(value)] * 4
+
+
+@pytest.mark.parametrize(
+    ("count", "line"),
+    [(NAN, "entry 0 has image_count nan, not a whole"), (-5, "entry 0 has image_count -5; it must be 0")],
+)
+def test_a_count_of_images_that_is_none_is_refused(count, line):
+    gt, _ = world()
+    gt["categories"][0] |= dict(frequency=None, image_count=count)
+    with pytest.raises(UserError, match=line):
+        read_ground_truth(gt, "bbox", exhaustive=True)
+
+
+def test_lengths_that_overflow_are_refused(tmp_path):
+    """Their sum is right again."""
+    length = np.array([2**63 - 1, 2**63 - 1, 2])
+    columns = dict(image_id=[1, 1, 1], category_id=[1, 1, 1], score=[0.5, 0.4, 0.3])
+    np.savez(tmp_path / "over.npz", **columns, counts=np.zeros(0, np.uint8), length=length)
+    with pytest.raises(UserError, match="counts and length do not fit each other"):
+        read_detections(tmp_path / "over.npz", MASKS)
 
 
 def test_an_error_while_matching_stands_on_a_line_of_its_own(folder, capsys, monkeypatch):
@@ -427,8 +475,18 @@ MASKS = read_ground_truth(world()[0], "segm")
         (lambda: evaluate(GT, Detections(ids, ids, scores[:1], boxes), iou_type="bbox"), "differ in length"),
         (
             lambda: evaluate(GT, Detections(ids, ids, scores, boxes[:, :3]), iou_type="bbox"),
-            "shape must be boxes",
+            "shape must be boxes, an array (N, 4) of x, y, w, h; it is (2, 3)",
         ),
+        (
+            lambda: evaluate(GT, Detections(ids, ids, scores, boxes.T), iou_type="bbox"),
+            "shape must be boxes, an array (N, 4) of x, y, w, h; it is (4, 2)",
+        ),
+        (
+            lambda: evaluate(GT, Detections(ids, ids, scores, boxes.astype(str)), iou_type="bbox"),
+            "x, y, w, h; it is an array of <U",
+        ),
+        (lambda: evaluate(GT, {"annotations": []}, iou_type="bbox"), "results are a list of detections"),
+        (lambda: evaluate([], [], iou_type="bbox"), "annotations are an object with images, categories"),
         (lambda: evaluate(GT, Detections(ids, ids, scores, None), iou_type="bbox"), "shape must be boxes"),
         (
             lambda: evaluate(GT, Detections(ids, ids, scores, boxes * INF), iou_type="bbox"),

@@ -216,6 +216,28 @@ def test_annotations_like_those_of_coco_are_taken_on_request(files, capsys):
     for n, group in ((10, "r"), (11, "c"), (100, "c"), (101, "f")):
         gt["categories"] = [category | dict(image_count=n) for category in gt["categories"]]
         assert set(read_ground_truth(gt, "bbox", exhaustive=True).frequency) == {group}
+    gt["categories"][0]["frequency"], first = "c", gt["categories"][0]["id"]
+    read = read_ground_truth(gt, "bbox", exhaustive=True)  # what the file says is kept, class by class
+    assert read.frequency.tolist() == ["c" if k == first else "f" for k in read.category_ids]
+
+
+def test_names_that_no_terminal_shows_are_spelt_out(files, capsys):
+    gt = json.loads((files / "gt.json").read_text())
+    gt["categories"][0]["name"] = "two\nlines\x1b[31m"
+    (files / "gt.json").write_text(json.dumps(gt))
+    assert run(files, "--classes") == 0
+    assert r"  'two\nlines\x1b[31m'  " in capsys.readouterr().out
+
+
+def test_no_images_have_no_intervals(files, capsys):
+    gt = json.loads((files / "gt.json").read_text()) | dict(images=[], annotations=[])
+    (files / "gt.json").write_text(json.dumps(gt))
+    (files / "dt.json").write_text("[]")
+    other = str(files / "dt.json")
+    assert run(files, "--bootstrap", "9", "--against", other, "--out", str(files / "out.json")) == 0
+    written = json.loads((files / "out.json").read_text())["segm"]
+    assert set(written["bootstrap"]["old"]["AP"].values()) == {None}
+    assert set(written["against"]["old"]["AP"].values()) == {None}
 
 
 def test_a_number_that_will_not_do_is_said(files, capsys):

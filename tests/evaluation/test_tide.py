@@ -244,6 +244,28 @@ def test_equals_its_definition_and_ap50_is_that_of_lvis_api(make_federated, iou_
 
 
 @both_types
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_too_large_for_ap50_is_no_error(make_federated, iou_type, seed):
+    """lvis-api ignores objects of more than 1e10 pixels, and such detections where they find nothing."""
+    gt, detections = make_federated(seed)
+    for thing in gt["annotations"][::3]:
+        thing["area"] = 1e11
+    if iou_type == "bbox":
+        for found in detections[::4]:
+            found["bbox"] = [0.0, 0.0, 2e5, 2e5]
+    result = tide(gt, detections, iou_type)
+    assert result.ap50 == pytest.approx(
+        lvis_api_ap50(gt, detections, iou_type), rel=0, abs=1e-10, nan_ok=True
+    )
+    ignored = copy.deepcopy(gt)
+    for thing in ignored["annotations"][::3]:
+        thing |= dict(area=1.0, ignore=1)
+    if iou_type == "bbox":
+        detections = [found for found in detections if found["bbox"][2] < 2e5]
+    assert_equal(result, tide(ignored, detections, iou_type))
+
+
+@both_types
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_its_definition_where_the_cap_cuts_through_equal_scores(make_federated, iou_type, seed):
     gt, detections = make_federated(seed, n_images=2, n_classes=3, most_detections=900)

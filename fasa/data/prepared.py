@@ -23,7 +23,8 @@ from fasa.files import readable_errors
 
 PARTS = ("train", "adapt", "val", "tune")  # a new one goes last: seeds are dealt in this order
 MANIFEST = "images.tsv"
-OWN = {*PARTS, "annotations", "source.json", MANIFEST}
+SOURCE = "source.json"
+OWN = {*PARTS, "annotations", SOURCE, MANIFEST}
 
 
 @contextmanager
@@ -35,7 +36,8 @@ def replacing_folder(out: str | Path) -> Iterator[Path]:
     """
     with readable_errors(out):
         out = Path(os.path.realpath(out))  # a link to a folder stays a link
-        if os.path.lexists(out) and not (out.is_dir() and {path.name for path in out.iterdir()} <= OWN):
+        there = {path.name for path in out.iterdir()} if out.is_dir() else {None}
+        if os.path.lexists(out) and there and not (SOURCE in there and there <= OWN):
             raise UserError(f"{out}: is not a folder of prepared data and would be lost; choose another one")
         scratch = out.with_name(f".{out.name}.partial")
         shutil.rmtree(scratch, ignore_errors=True)
@@ -53,4 +55,4 @@ def replacing_folder(out: str | Path) -> Iterator[Path]:
 def write_source(folder: Path, source: Source) -> None:
     """Write ``source.json``."""
     text = msgspec.json.format(msgspec.json.encode(source), indent=2)
-    (folder / "source.json").write_bytes(text + b"\n")
+    (folder / SOURCE).write_bytes(text + b"\n")

@@ -28,6 +28,7 @@ import fasa
 from fasa import traits
 from fasa.command import command
 from fasa.data import kinds
+from fasa.data.prepared import SOURCE
 from fasa.errors import UserError
 from fasa.job import MODEL, Job
 from fasa.params import Params, read_params
@@ -37,6 +38,7 @@ from fasa.rows import candidate, compose, compose_classifier, shared_warmup
 from fasa.sections import Section
 
 SOURCES, NUMBER = Path("notebooks"), re.compile(r"^\d+_")
+MADE = {SOURCE, "images.npz"}  # one of them is in every folder of a stage data@ or images@
 RUNNER = ("fasa.pipeline.run", "fasa.pipeline.execute", "fasa.pipeline.kernel")  # part of every stage
 
 
@@ -153,7 +155,18 @@ def of_study(params: Params, study: str) -> Iterator[Stage]:
 
 
 def of_data(name: str, notebook: str, module: ModuleType, settings: Section, **more: Any) -> Stage:
-    """A stage that prepares a data set of some kind."""
+    """A stage that prepares a data set of some kind.
+
+    Raises:
+        UserError: what lies where it writes was made by no such stage: DVC would remove it.
+    """
+    folder = root() / "data" / name.partition("@")[2]
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if there and not there & MADE:
+        raise UserError(
+            f"data/{folder.name}: holds {min(there)}, which no stage has made and {name} would remove; "
+            "move it to another folder, or give the profile or set another name"
+        )
     what = dict(module=module.__name__, settings=msgspec.to_builtins(settings), **more)
     return Stage(name, notebook, what, (module.__name__,))
 

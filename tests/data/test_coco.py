@@ -593,6 +593,17 @@ def test_what_lies_in_the_way_is_kept(folder, train, val, monkeypatch):
     assert Path("out/thesis.tex").exists()
 
 
+def test_a_folder_of_originals_is_not_taken_for_prepared_data(folder, train, val):
+    """Whose parts may have the very names of ours."""
+    save(folder, train=train, val=val)
+    for path in ("out/annotations/train.json", "out/train/1.jpg"):
+        Path(path).parent.mkdir(parents=True)
+        Path(path).touch()
+    with pytest.raises(UserError, match=r"out: is not a folder of prepared data and would be lost"):
+        prepare(val="val.json")
+    assert Path("out/train/1.jpg").exists() and Path("out/annotations/train.json").exists()
+
+
 @settings(deadline=None, max_examples=int(os.environ.get("FASA_FUZZ", 150)))
 @given(text=damaged(coco([[7, 3]] * 3 + [[7], [3]] * 4)))
 def test_a_damaged_file_is_prepared_or_refused_in_one_line(tmp_path_factory, text):

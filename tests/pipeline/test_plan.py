@@ -214,6 +214,20 @@ def test_a_mistake_touches_nothing(planned, checkout, capsys):
     assert {path.stem for path in Path("build", "jobs").glob("*.json")} == before.keys()
 
 
+@pytest.mark.parametrize("name", ["embedded", "glyphs"])
+def test_files_where_a_stage_writes_are_not_to_be_lost(checkout, capsys, name):
+    """DVC empties a stage's folder before the stage runs; what a stage made has a file that says so."""
+    mine = checkout / "data" / name / "train" / "cat.png"
+    mine.parent.mkdir(parents=True)
+    mine.touch()
+    assert plan.main([]) == 1
+    stage = dict(embedded="data@embedded", glyphs="images@glyphs")[name]
+    expected = f"error: data/{name}: holds train, which no stage has made and {stage} would remove; move it"
+    assert expected in capsys.readouterr().err and mine.exists()
+    (mine.parents[1] / dict(embedded="source.json", glyphs="images.npz")[name]).touch()
+    assert plan.main([]) == 0
+
+
 def test_what_is_found_is_what_is_imported(checkout):
     """grimp's closure of a module, against what Python imports in a process of its own."""
     import subprocess

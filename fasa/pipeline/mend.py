@@ -59,7 +59,8 @@ def _mend_lock(lock: Path, folder: Path) -> str | None:
     kept = folder / ".fasa" / name
     content = lock.read_bytes() if lock.exists() else b""  # no kill removes it: somebody wants to begin anew
     before = kept.read_bytes() if kept.exists() else _git(folder, "show", f"HEAD:{name}")
-    if not lock.exists() or not was_cut(content, before) or _known_to_git(lock):
+    # Git knows an empty file always, and nobody commits a dvc.lock that is one.
+    if not lock.exists() or not was_cut(content, before) or content and _known_to_git(lock):
         if not kept.exists() or content != before:
             with replacing(kept) as file:
                 file.write(content)

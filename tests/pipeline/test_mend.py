@@ -60,6 +60,15 @@ def test_a_cut_lock_is_put_back_and_what_was_there_is_kept(project):
     assert mend() == []
 
 
+def test_an_empty_lock_is_put_back_though_git_stores_an_empty_file(project):
+    project.write("__init__.py", "")
+    commit(project)
+    project.write("dvc.lock", "")
+    (line,) = mend()
+    assert line.startswith("dvc.lock was cut short by a kill, 0 of 4 stages left: put back as of ")
+    assert (project.folder / "dvc.lock").read_text() == lock_text(NAMES)
+
+
 def test_before_anything_was_seen_whole_the_last_commit_counts(project):
     commit(project)
     (project.folder / ".fasa" / "dvc.lock").unlink()

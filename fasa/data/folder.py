@@ -16,7 +16,7 @@ from typing import Annotated
 
 import numpy as np
 from msgspec import Meta
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fasa.data.images import LongTailed, Ratio, Split, divide, exponential_counts
 from fasa.errors import UserError
@@ -104,11 +104,7 @@ def _opened(path: str) -> Iterator[tuple[Files, Callable[[str], bytes]]]:
     """Yield the images' names by part and class, and what reads one."""
     with readable_errors(path):
         if Path(path).is_dir():
-            names = (
-                os.path.relpath(os.path.join(folder, name), path)
-                for folder, _, found in os.walk(path)
-                for name in found
-            )
+            names = [str(name.relative_to(path)) for name in Path(path).glob("*/*/*")]
             yield _sorted(path, names), lambda name: _read(Path(path, name))
         elif not stat.S_ISREG(os.stat(path).st_mode):
             raise UserError(f"{path}: is neither a folder nor a zip file")
@@ -131,7 +127,8 @@ def _sorted(path: str, names: Iterable[str]) -> Files:
         if (
             len(parts) == 3
             and parts[0] in files
-            and parts[1] != ".."
+            and not parts[1].startswith(".")  # .., or what editors leave
+            and not parts[2].startswith(".")  # such as macOS's ._1.png
             and PurePosixPath(name).suffix.lower() in SUFFIXES
         ):
             files[parts[0]][parts[1]].append(name)
@@ -172,8 +169,13 @@ def _decode(settings: Settings, name: str, read: Callable[[str], bytes]) -> np.n
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:
             if max(picture.size) > WIDEST:
                 raise ValueError(f"it is {picture.width} x {picture.height} pixels large")
+            picture = ImageOps.exif_transpose(picture)  # as it was held
+            if picture.mode.startswith("I"):  # of 16 bits
+                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
             picture = picture.convert("RGB")
             return np.asarray(picture.resize((side, side), Image.Resampling.BOX) if side else picture)
     except (OSError, ValueError, SyntaxError, zlib.error, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
+        if isinstance(error, UnidentifiedImageError):
+            reason = "it is no PNG or JPEG"
         raise UserError(f"{settings.path}: {name} cannot be read as an image ({reason})") from None

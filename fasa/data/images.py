@@ -156,5 +156,5 @@ def load(path: str | Path) -> LongTailed:
             return check(LongTailed(*parts, arrays["names"].tolist(), bool(arrays["flip"])))
     except UNREADABLE as error:
         raise UserError(
-            f"{path}: missing or broken ({error}); run: dvc repro images@{Path(path).parent.name}"
+            f"{path}: missing or broken ({error}); run: dvc repro -fs images@{Path(path).parent.name}"
         ) from None

@@ -25,7 +25,7 @@ Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Pixels = Annotated[int, Meta(ge=1, le=65_535)]  # no JPEG is larger
 Box = tuple[float, float, NonNegative, NonNegative]  # x, y, w, h
 HOST = "http://images.cocodataset.org/"
-MEND = "run: dvc repro data"
+MEND = "run: dvc repro -fs data@NAME"
 
 
 class Image(Struct, gc=False, kw_only=True):

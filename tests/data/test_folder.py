@@ -89,6 +89,36 @@ def test_a_zip_file_is_the_folder_in_it_and_is_not_unpacked(root, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"set", "set.zip"}
 
 
+def test_links_are_followed_and_what_machines_leave_is_not(root, tmp_path):
+    made = write(root, dict(a=3, b=3, c=3))
+    for name in ("train/b/._000.png", "train/.ipynb_checkpoints/000.png"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"junk")
+    archive = zipped(root)
+    os.rename(root / "train" / "a", tmp_path / "elsewhere")
+    os.symlink(tmp_path / "elsewhere", root / "train" / "a")
+    for path in (root, archive):
+        data = load(section(path), 0)
+        assert data.names == ["a", "b", "c"]
+        whole = [by_class(data, split) for split in (data.train, data.adapt)]
+        for name in data.names:
+            assert sorted(whole[0][name] + whole[1][name]) == sorted(made["train", name])
+
+
+def test_deep_pictures_and_turned_photos_look_as_they_are_meant(root):
+    write(root, dict(a=1, b=1), size=(8, 8))
+    ramp = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    Image.fromarray(ramp).save(root / "train" / "a" / "000.png")
+    turned = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
+    turned.save(root / "train" / "b" / "000.png", exif=exif)
+    data = load(section(root), 0)
+    deep, photo = (data.train.images[data.train.labels == k][0] for k in range(2))
+    assert np.array_equal(deep[..., 0], ramp >> 8)
+    assert np.array_equal(photo[..., 0], np.rot90(np.arange(64).reshape(8, 8), -1))
+
+
 def test_the_seed_decides(root):
     write(root, dict(ant=10, bee=10))
     one, same, other = (load(section(root, ratio=5), seed).train.images for seed in (0, 0, 1))
@@ -153,7 +183,7 @@ def gone(path):
     ("spoil", "message"),
     [
         (damaged, r"train/bee/000\.png cannot be read as an image"),
-        (text, r"train/bee/000\.png cannot be read as an image \(cannot identify"),
+        (text, r"train/bee/000\.png cannot be read as an image \(it is no PNG"),
         (empty, r"train/bee/000\.png cannot be read as an image"),
         (pipe, r"train/bee/000\.png: is no regular file of at most"),
         (huge, r"train/bee/000\.png: is no regular file of at most"),

@@ -88,7 +88,7 @@ def refused(path, **kwargs):
         lvis.read_annotations(path, **kwargs)
     message = str(error.value)
     assert message.startswith(f"{path}: ") and "\n" not in message and len(message) < 400
-    return message.removeprefix(f"{path}: ").removesuffix("; delete it and run: dvc repro data")
+    return message.removeprefix(f"{path}: ").removesuffix("; delete it and run: dvc repro -fs data@NAME")
 
 
 DELETE = object()
@@ -241,7 +241,7 @@ def test_what_is_no_annotation_file(path, data, message):
 
 
 def test_missing_file(path):
-    assert refused(path) == "no such file; run: dvc repro data"
+    assert refused(path) == "no such file; run: dvc repro -fs data@NAME"
 
 
 def test_a_pipe_or_folder_is_not_read(path):
@@ -293,7 +293,7 @@ def test_what_is_not_understood_of_a_mask_keeps_its_digits(path, content):
 def test_images(tmp_path, content):
     folder = tmp_path / "train2017"
     with pytest.raises(
-        UserError, match=r"000000000003\.jpg: missing, with 1 other images; run: dvc repro data"
+        UserError, match=r"000000000003\.jpg: missing, with 1 other images; run: dvc repro -fs data@NAME"
     ):
         lvis.check_images(tmp_path, content)
     folder.mkdir()

@@ -50,7 +50,7 @@ class FASA(Augmenter):
         num_classes, width: K and D.
         initial: ``"inverse"`` or ``"uniform"`` initial probabilities.
         prob_scale, power: of the initial probabilities; with 1 about one virtual feature an iteration
-            in all, right for the paper's 200,000 iterations.
+            in all, right for the paper's 24 epochs of LVIS.
         momentum: of the class moments.
         up, down: factors of the adaptation.
         level: ``"group"`` or ``"class"`` (appendix B.3).
@@ -90,6 +90,7 @@ class FASA(Augmenter):
         require("FASA", 0 < momentum <= 1, "momentum", momentum, "above 0 and at most 1")
         require("FASA", 1 <= up < math.inf, "up", up, "a finite number from 1")
         require("FASA", 0 < down <= 1, "down", down, "above 0 and at most 1")
+        require("FASA", isinstance(groups, dict | None), "groups", groups, "a dict of MeanShiftGroups'")
         self.initial, self.prob_scale, self.power = initial, prob_scale, power
         self.up, self.down, self.level, self.group = up, down, level, MeanShiftGroups(**(groups or {}))
         self.moments = ClassMoments(num_classes, width, momentum)
@@ -138,7 +139,9 @@ class FASA(Augmenter):
         A group's signal is the mean over its members measured in both passes, old and new under the new
         membership; a group without such a member keeps its probabilities.
         """
-        signal = signal.to(self.class_loss)
+        signal = torch.as_tensor(signal).to(self.class_loss)
+        if signal.shape != self.class_loss.shape:
+            raise ValueError(f"FASA: a signal {tuple(signal.shape)} for {self.num_classes} classes")
         known = signal.isfinite()
         self._regroup()
         groups = self.groups
@@ -170,4 +173,7 @@ class FASA(Augmenter):
             state_dict[prefix + "measured"] = (~loss.isnan()).float()
             for name in ("class_loss", "probability"):
                 state_dict[prefix + name] = state_dict[prefix + name].nan_to_num(0.0)
+        if prefix + "counts" in state_dict and prefix + "probability" not in state_dict:
+            # Another method's: FASA's own state is to begin anew, see `AdaptationHook.before_train`.
+            state_dict[prefix + "counts"] = torch.full_like(self.counts, -1)
         super()._load_from_state_dict(state_dict, prefix, *args)

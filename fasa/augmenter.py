@@ -89,7 +89,8 @@ class Augmenter(nn.Module):
     ):
         super().__init__()
         require(type(self).__name__, loss_weight >= 0, "loss_weight", loss_weight, "0 or more")
-        require(type(self).__name__, warmup >= 0, "warmup", warmup, "0 or more iterations")
+        told = isinstance(warmup, int | float) and warmup >= 0
+        require(type(self).__name__, told, "warmup", warmup, "0 or more iterations")
         self.num_classes, self.width = num_classes, width
         self.loss_weight, self.warmup, self.seed = loss_weight, warmup, seed
         self.register_buffer("iteration", torch.tensor(0))
@@ -107,11 +108,14 @@ class Augmenter(nn.Module):
         """Take the instance counts, (K,), of the data trained on, and count iterations from 0.
 
         Raises:
-            ValueError: they are not of K classes.
+            ValueError: they are not of K classes, or no whole numbers from 0.
         """
         if len(counts) != self.num_classes:
             raise ValueError(f"{type(self).__name__}: {len(counts)} counts for {self.num_classes} classes")
-        self.counts.copy_(torch.as_tensor(counts))
+        counts = torch.as_tensor(counts)
+        if len(wrong := counts[~((counts >= 0) & (counts % 1 == 0))]):
+            raise ValueError(f"{type(self).__name__}: {wrong[0].item()} is no number of instances")
+        self.counts.copy_(counts)
         self.iteration.zero_()
         self.drawn.zero_()
         self.skipped.zero_()
@@ -141,7 +145,15 @@ class Augmenter(nn.Module):
             labels: (N,) int64; what is not in [0, K) is background.
             maps: (N, C, H, W), the RoI maps that they come from, where `needs_maps`.
             head: maps (M, C, H, W) -> scores (M, >= K), where `needs_maps`.
+
+        Returns:
+            Features in the precision of `z`, or under autocast in float32.
+
+        Raises:
+            ValueError: embeddings of another width.
         """
+        if z.shape[1:] != (self.width,):
+            raise ValueError(f"{type(self).__name__}: embeddings {tuple(z.shape)}, not (N, {self.width})")
         step = self.step + 1
         self.iteration += 1
         self._step.set(self.iteration, step)
@@ -157,7 +169,9 @@ class Augmenter(nn.Module):
             return self.nothing(z)
         virtual = self.virtual(z, labels, maps, head)
         self.drawn.index_add_(0, virtual.labels, torch.ones_like(virtual.labels))
-        return virtual
+        if torch.is_autocast_enabled(z.device.type):
+            return virtual
+        return virtual._replace(features=virtual.features.to(z.dtype))
 
     @staticmethod
     def usable(z: Tensor, maps: Tensor | None = None) -> Tensor:

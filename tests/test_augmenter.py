@@ -1,9 +1,13 @@
+import math
+
+import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from fasa import Augmenter, Virtual, virtual_loss
+from fasa import FASA, SMOTE, Augmenter, Virtual, virtual_loss
 
 
 def test_default_augmenter_does_nothing():
@@ -24,3 +28,45 @@ def test_no_virtual_features_give_zero_with_a_gradient():
     loss = virtual_loss(fc(empty.features), empty)
     loss.backward()
     assert loss == 0 and (fc.weight.grad == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("method", [FASA, SMOTE])
+def test_virtual_features_are_of_the_models_precision(method, dtype):
+    """After the warm-up as in it, so that a classifier of that precision takes them."""
+    augmenter = method(2, 3, warmup=1)
+    augmenter.initialise(torch.ones(2))
+    z, labels = torch.randn(8, 3, dtype=dtype), torch.arange(8) % 2
+    found = [augmenter(z, labels) for _ in range(9)]
+    assert {virtual.features.dtype for virtual in found} == {dtype}
+    assert sum(len(virtual.labels) for virtual in found)
+    with torch.autocast("cpu", torch.bfloat16):  # which rounds where it has to
+        assert augmenter(z.float(), labels).features.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (
+            lambda one: one(torch.ones(2, 1), torch.zeros(2).long()),
+            r"FASA: embeddings \(2, 1\), not \(N, 3\)",
+        ),
+        (lambda one: one.initialise(torch.tensor([0.5, 0.5])), "FASA: 0.5 is no number of instances"),
+        (lambda one: one.initialise(torch.tensor([3, -1])), "FASA: -1 is no number of instances"),
+        (lambda one: one.initialise([3, math.nan]), "FASA: nan is no number of instances"),
+        (lambda one: one.adapt([0.1, 0.2, 0.3]), r"FASA: a signal \(3,\) for 2 classes"),
+        (lambda one: FASA(2, 3, groups=0.05), "FASA: groups is 0.05; it must be a dict"),
+        (lambda one: FASA(2, 3, warmup="100"), "FASA: warmup is '100'; it must be 0 or more"),
+    ],
+)
+def test_a_wrong_call_is_one_line(call, message):
+    with pytest.raises(ValueError, match=message) as info:
+        call(FASA(2, 3))
+    assert "\n" not in str(info.value)
+
+
+def test_lists_and_arrays_are_signals_too():
+    augmenter = FASA(2, 3)
+    augmenter.initialise(np.array([3, 5]))
+    augmenter.adapt(np.array([0.5, np.nan]))
+    assert augmenter.measured.tolist() == [1, 0]

@@ -129,6 +129,7 @@ def test_results_hold_every_row_and_metric(clone, first):
     cost = {row: json.loads((results / f"cost/{row}.json").read_text())[row] for row in metrics}
     assert min(one["seconds"] for one in cost.values()) > 0
     assert cost["mask_rcnn_fasa"]["state"] > 0 == cost["mask_rcnn"]["state"]
+    assert cost["mask_rcnn_fasa"]["pass_seconds"] > 0 and "pass_seconds" not in cost["mask_rcnn"]
     for name in (
         "figures/counts",
         "figures/groups-0",

@@ -3,6 +3,9 @@
 Shapes: K classes, P foreground RoIs of a batch.
 """
 
+from typing import Any
+
+import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,13 +20,15 @@ from torch import Tensor, nn
 from fasa.class_stats import all_reduce_sum
 from fasa.detection.inference import detect, placed
 from fasa.detection.ranks import gathered
-from fasa.detection.resume import sampler
+from fasa.detection.resume import check_every, rng_state, sampler, set_rng_state
 from fasa.detection.two_stage import TwoStage, augmenters, box_heads, unwrap
 from fasa.errors import UserError
 from fasa.evaluation.ap import judge
 from fasa.evaluation.inputs import GroundTruth, read_ground_truth
 from fasa.evaluation.matches import Matcher
 from fasa.evaluation.protocols import OLD
+from fasa.evaluation.reading import read
+from fasa.files import readable_errors
 
 
 def instance_counts(dataset, num_classes: int) -> Tensor:
@@ -94,12 +99,13 @@ def class_precisions(model: nn.Module, dataloader, gt: GroundTruth) -> Tensor:
             matcher.add(one.detections("bbox"), place)
     model.train(training)
     shares = gathered(matcher.share())
-    ap = torch.zeros(len(gt.category_ids), device=next(model.parameters()).device)
+    cat_ids = dataloader.dataset.cat_ids
+    ap = torch.zeros(len(cat_ids), device=next(model.parameters()).device)
     if shares is not None:  # the first rank judges for all
         for share in shares[1:]:
             matcher.merge(share)
         per_class = judge(matcher.matches()).per_class / 100
-        order = np.searchsorted(gt.category_ids, dataloader.dataset.cat_ids)
+        order = np.searchsorted(gt.category_ids, cat_ids)
         ap.copy_(torch.from_numpy(per_class[order]))
     return all_reduce_sum(ap)
 
@@ -128,6 +134,7 @@ class AdaptationHook(Hook):
     def __init__(self, dataloader: dict | None = None, every: int | None = None, signal: str = "loss"):
         if signal not in SIGNALS:
             raise UserError(f"AdaptationHook: signal is {signal!r}; known: {', '.join(SIGNALS)}")
+        check_every("AdaptationHook", every)
         self.overrides, self.dataloader, self.every, self.signal = dataloader, None, every, signal
         self.gt: GroundTruth | None = None
         self.history: list[dict] = []
@@ -136,7 +143,8 @@ class AdaptationHook(Hook):
         """Build the loader; give the augmenters their class counts unless they have them from a resumed run.
 
         Raises:
-            UserError: there is no augmenter, or a loop by epochs whose first would never end.
+            UserError: there is no augmenter, or one with stages and no `PhasesHook`; a loop by epochs whose
+                first would never end; images to adapt on of other classes, without an object or not there.
         """
         if isinstance(runner.train_loop, EpochBasedTrainLoop) and isinstance(
             sampler(runner), InfiniteSampler
@@ -147,16 +155,19 @@ class AdaptationHook(Hook):
             )
         if not any(augmenters(runner.model)):
             raise UserError("AdaptationHook: no box head has an augmenter; use AugmentedShared2FCBBoxHead's")
+        phased = [one for one in augmenters(runner.model) if one and one.phase]
+        if phased and not any(type(hook).__name__ == "PhasesHook" for hook in runner.hooks):
+            raise UserError(
+                f"{type(phased[0]).__name__}: a phase is given, but nothing freezes what it is not to train; "
+                'add dict(type="PhasesHook") to custom_hooks'
+            )
         if self.overrides is not None:
             cfg = held_out_loader(runner.cfg.get("val_dataloader"), self.overrides)
             self.dataloader = Runner.build_dataloader(cfg, seed=0)
+            dataset = self.dataloader.dataset
+            check_held_out(dataset, runner.train_dataloader.dataset, box_heads(runner.model)[0].num_classes)
             if self.signal == "metric":
-                if not hasattr(dataset := self.dataloader.dataset, "ann_file"):
-                    raise UserError(
-                        f'AdaptationHook: signal="metric" takes a data set of one ann_file, not a '
-                        f"{type(dataset).__name__}"
-                    )
-                self.gt = read_ground_truth(dataset.ann_file, "bbox")
+                self.gt = judged_by(dataset)
         if self.every is None and isinstance(runner.train_loop, IterBasedTrainLoop):
             loader = runner.train_dataloader
             self.every = max(1, len(loader.dataset) // (loader.batch_sampler.batch_size * get_world_size()))
@@ -208,6 +219,88 @@ class AdaptationHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take up the history of the run that is resumed."""
         self.history = list(checkpoint.get("adaptation_history", []))
+
+
+def check_held_out(dataset, trained_on, num_classes: int) -> None:
+    """Refuse images that cannot be adapted on, before hours of training and not after them.
+
+    Args:
+        dataset: of the images held out; of mmdet's data sets, else nothing is looked at.
+        trained_on: the data set that labels are of, wrapped or not.
+
+    Raises:
+        UserError: labels mean other classes there, there is no object, or the first image cannot be loaded.
+    """
+    held_out, trained_on = bases(dataset), bases(trained_on)
+    if not all(hasattr(one, "full_init") for one in (*held_out, *trained_on)):
+        return
+    for mine in held_out:
+        for theirs in trained_on:
+            if labels(mine) != labels(theirs) and names(mine) != names(theirs):
+                raise UserError(
+                    f"AdaptationHook: labels mean other classes in {told(mine)} than in {told(theirs)}; give "
+                    "both files the same categories in one order, and both data sets one metainfo"
+                )
+    if not instance_counts(dataset, num_classes).any():
+        raise UserError(f"AdaptationHook: {told(held_out[0])} has no object to adapt on")
+    before = rng_state()
+    with readable_errors(told(held_out[0])):
+        dataset[0]
+    set_rng_state(before)
+
+
+def bases(dataset) -> list:
+    """The data sets that a wrapped one is made of."""
+    if hasattr(dataset, "datasets"):  # ConcatDataset
+        return [one for part in dataset.datasets for one in bases(part)]
+    return bases(dataset.dataset) if hasattr(dataset, "dataset") else [dataset]
+
+
+def labels(dataset) -> list:
+    """What each label stands for: the id of its category in the file, or the name of a class."""
+    dataset.full_init()
+    return list(getattr(dataset, "cat_ids", None) or dataset.metainfo.get("classes", ()))
+
+
+class _Category(msgspec.Struct):
+    id: int | float
+    name: Any = None
+
+
+class _Categories(msgspec.Struct):
+    categories: list[_Category]
+
+
+def names(dataset) -> list:
+    """The class of each label by name."""
+    if not getattr(dataset, "cat_ids", None):
+        return labels(dataset)
+    _, file = read(dataset.ann_file, "", _Categories)
+    known = {category.id: category.name for category in file.categories}
+    return [known[one] for one in dataset.cat_ids]
+
+
+def told(dataset) -> str:
+    """A data set as it stands in a message."""
+    return str(getattr(dataset, "ann_file", "") or type(dataset).__name__)
+
+
+def judged_by(dataset) -> GroundTruth:
+    """The annotations by which a data set's boxes are judged.
+
+    Raises:
+        UserError: it is not of one file, or not of all of that file's images.
+    """
+    if not hasattr(dataset, "ann_file"):
+        kind = type(dataset).__name__
+        raise UserError(f'AdaptationHook: signal="metric" takes a data set of one ann_file, not a {kind}')
+    gt = read_ground_truth(dataset.ann_file, "bbox")
+    if len(dataset) != len(gt.image_ids):
+        raise UserError(
+            f'AdaptationHook: signal="metric" judges by all {len(gt.image_ids):,} images of '
+            f"{dataset.ann_file}, of which the data set has {len(dataset):,}; give it a file of its own"
+        )
+    return gt
 
 
 def held_out_loader(base: dict | None, overrides: dict) -> Config:

@@ -78,7 +78,9 @@ class AugmentedHead:
         if augmenter is not None:
             sizes = dict(num_classes=self.num_classes, width=self.fc_cls.in_features)
             name = augmenter["type"]
-            method = getattr(fasa, name) if name in fasa.methods() else MODELS.get(name)
+            method = name
+            if isinstance(name, str):
+                method = getattr(fasa, name) if name in fasa.methods() else MODELS.get(name)
             if method is None:
                 known = ", ".join(sorted(fasa.methods()))
                 raise UserError(f"augmenter: there is no {name!r}; known: {known}")
@@ -124,7 +126,8 @@ class AugmentedHead:
     ) -> dict:
         """The head's losses, the method's, and ``loss_virtual``; arguments as mmdet's, labels (N,)."""
         augmenter = self.augmenter
-        if augmenter is None or not torch.is_grad_enabled():  # OHEM and PISA ask which RoIs are hard
+        # OHEM and PISA ask which RoIs are hard; in eval mode nothing is learnt.
+        if augmenter is None or self._step is None or not torch.is_grad_enabled():
             self._step = None
             return super().loss(cls_score, bbox_pred, rois, labels, *args, **kwargs)
         z, encoded, maps = self._step

@@ -3,9 +3,11 @@
 import os
 import pickle
 import random
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from fasa.errors import UserError
 from fasa.files import readable_errors, replacing
 
 LAST = "last.pth"
+KEPT_INFO = re.compile("best_score|best_ckpt|keep_ckpt_ids|last_ckpt")
 AUGMENTER = ".augmenter."
 LOOK_EVERY = 20  # iterations between looks at the losses on a GPU, which has to stop for it
 OVERFLOWS = 20  # iterations in a row without a finite loss that a loss scaler may take to find its scale
@@ -74,6 +77,36 @@ def check_model(model: nn.Module, state: dict[str, Tensor], path: str | Path) ->
         raise UserError(
             f"{path} is of another model: {min(wrong)} and {len(wrong) - 1} more are in one of them only"
         )
+
+
+def latest(work_dir: str | Path) -> Path | None:
+    """The checkpoint of a run that was written last, by this hook or mmengine's; None: there is none."""
+    named, found = Path(work_dir, "last_checkpoint"), [Path(work_dir, LAST)]
+    if named.is_file():
+        path = Path(named.read_text().strip())
+        found = [path, Path(work_dir, path.name), *found]  # the folder may have been moved
+    return next((path for path in found if path.is_file()), None)
+
+
+def check_every(hook: str, every: Any) -> None:
+    """Refuse what is no number of iterations, where None is the default.
+
+    Raises:
+        UserError: names the hook.
+    """
+    if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+        raise UserError(
+            f"{hook}: every is {every!r}; it must be a whole number of iterations from 1, or None"
+        )
+
+
+def plain(content: Any) -> Any:
+    """The same without NumPy's arrays and numbers, which torch loads from trusted files alone."""
+    if isinstance(content, dict):
+        return {key: plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return (tuple if isinstance(content, tuple) else list)(map(plain, content))
+    return content.tolist() if isinstance(content, np.ndarray | np.generic) else content
 
 
 def rng_state() -> dict:
@@ -142,6 +175,7 @@ class ExactResumeHook(Hook):
     priority = "LOWEST"
 
     def __init__(self, every: int | None = None):
+        check_every("ExactResumeHook", every)
         self.every = every
         self.resumed: dict | None = None  # what the checkpoint says of the run that wrote it
         self.ranks: list[dict] | None = None  # random states of all ranks, where they have been gathered
@@ -161,8 +195,16 @@ class ExactResumeHook(Hook):
             check_model(model, checkpoint["state_dict"], path)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Replace the message hub, which only feeds log lines, by an empty one; add what resuming needs."""
-        checkpoint["message_hub"] = dict(log_scalars={}, runtime_info={}, resumed_keys={})
+        """Make plain data of what is not, and add what resuming needs.
+
+        Of the message hub, which feeds log lines, what `CheckpointHook` knows of other checkpoints is kept.
+        """
+        info = {key: value for key, value in runner.message_hub.runtime_info.items() if KEPT_INFO.match(key)}
+        hub = dict(log_scalars={}, runtime_info=info, resumed_keys=dict.fromkeys(info, True))
+        for part in ("meta", "param_schedulers"):
+            if part in checkpoint:
+                checkpoint[part] = plain(checkpoint[part])
+        checkpoint["message_hub"] = plain(hub)
         checkpoint["rng"], checkpoint["buffers"] = self.ranks or [rng_state()], self.buffers or [{}]
         checkpoint["loader"] = dict(batches=len(runner.train_dataloader), seed=sampler_seed(runner))
         if accumulating(runner) and get_world_size() == 1:
@@ -170,7 +212,11 @@ class ExactResumeHook(Hook):
             checkpoint["gradients"] = {name: grad.cpu() for name, grad in gradients if grad is not None}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep what is needed once the data loader is there."""
+        """Keep what is needed once the data loader is there; NumPy's arrays are those of the data set."""
+        if runner._resume:
+            metainfo = getattr(runner.train_dataloader.dataset, "metainfo", None)
+            if plain(metainfo) == checkpoint["meta"].get("dataset_meta"):
+                checkpoint["meta"]["dataset_meta"] = metainfo
         self.resumed = {key: checkpoint.get(key) for key in ("rng", "buffers", "loader", "gradients")}
 
     def before_train(self, runner: Runner) -> None:
@@ -270,8 +316,8 @@ class ExactResumeHook(Hook):
             self.overflows = self.overflows + 1 if bad else 0
             if self.overflows > (OVERFLOWS if scaled else 0):
                 raise UserError(
-                    f"{bad[0]} is {losses[bad[0]].item()} at iteration {iteration}: lower the learning rate "
-                    "(lr in params.yaml)"
+                    f"{bad[0]} is {losses[bad[0]].item()} at iteration {iteration}: lower the learning rate, "
+                    "optim_wrapper.optimizer.lr of the config (in the pipeline optimizer.lr in params.yaml)"
                 )
         self.unseen = []
 

@@ -4,7 +4,7 @@
     torchrun --nproc_per_node=8 -m fasa.detection.train CONFIG --out model.pth
     srun --ntasks-per-node=8 --gres=gpu:8 python -m fasa.detection.train CONFIG
 
-A killed run goes on from its ``last.pth``, see `fasa.detection.resume`.
+A killed run goes on from the checkpoint that it wrote last, exactly with `fasa.detection.resume`'s hook.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config, DictAction
 
 from fasa.detection.ranks import as_rank, for_ranks
-from fasa.detection.training import save_history, save_model, train
+from fasa.detection.training import save_history, save_model, train, trained
 from fasa.errors import UserError
 
 
@@ -40,7 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
         cfg.setdefault("work_dir", str(Path("work_dirs", given.config.stem)))
         runner = train(for_ranks(cfg, ranks, given.batch), given.branch_from)
         if given.out:
-            save_model(runner.model, list(runner.train_dataloader.dataset.metainfo["classes"]), given.out)
+            classes = list(runner.train_dataloader.dataset.metainfo["classes"])
+            save_model(trained(runner), classes, given.out)
         if given.history:
             save_history(runner, given.history)
 

@@ -8,7 +8,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
@@ -17,7 +17,7 @@ from fasa.augmenter import Augmenter
 from fasa.class_stats import all_reduce_sum
 from fasa.detection.adaptation import AdaptationHook
 from fasa.detection.ranks import agreed
-from fasa.detection.resume import AUGMENTER, LAST, check_model, read_checkpoint
+from fasa.detection.resume import AUGMENTER, check_model, latest, read_checkpoint
 from fasa.detection.two_stage import unwrap
 from fasa.errors import UserError
 from fasa.files import replacing
@@ -79,14 +79,20 @@ def train(cfg: Config, branch_from: Path | None = None) -> Runner:
     Args:
         branch_from: a checkpoint to start from, see `Branch`.
     """
-    last = Path(cfg.work_dir, LAST)
-    if agreed(last.exists()):
+    if last := agreed(latest(cfg.work_dir)):
+        read_checkpoint(last)  # mmengine's own say in many lines that they cannot be read, where they cannot
         cfg.merge_from_dict(dict(resume=True, load_from=str(last)))
     runner = Runner.from_cfg(cfg)
     if branch_from:
         runner.register_hook(Branch(branch_from), priority=Branch.priority)
     runner.train()
     return runner
+
+
+def trained(runner: Runner) -> nn.Module:
+    """The model of a run as it is validated: where mmengine's EMAHook averages the weights, that mean."""
+    means = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
+    return means[0] if means else unwrap(runner.model)
 
 
 def save_model(model: nn.Module, classes: list[str], path: Path) -> None:

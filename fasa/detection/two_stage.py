@@ -58,7 +58,8 @@ def feature_layers(model: nn.Module, head: nn.Module) -> list[nn.Module]:
 
 def class_scores(head: nn.Module, scores: Tensor) -> Tensor:
     """Those of the scores, (N, >= K), that a softmax over classes takes, background last if it is one."""
-    return scores[:, : head.num_classes] if head.custom_cls_channels else scores
+    own_background = head.custom_cls_channels and head.fc_cls.out_features != head.num_classes + 1
+    return scores[:, : head.num_classes] if own_background else scores
 
 
 class TwoStage:

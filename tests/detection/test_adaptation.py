@@ -390,3 +390,77 @@ def test_an_image_of_many_channels_stays_before_its_boxes():
         "LoadAnnotations",
         "Resize",
     ]
+
+
+def adapting(config, tiny_glyphs, tmp_path, change, **dataset):
+    """A training of one iteration whose images to adapt on are of a file that was changed."""
+    content = json.loads((tiny_glyphs / "annotations/adapt.json").read_text())
+    change(content)
+    (tmp_path / "adapt.json").write_text(json.dumps(content))
+    cfg = config(FASA, adapt_every=1, iterations=1)
+    held_out = cfg.custom_hooks[0].dataloader
+    held_out.dataset = dict(held_out.dataset, type="LVISV1Dataset", ann_file=str(tmp_path / "adapt.json"))
+    held_out.dataset.update(dataset)
+    return cfg
+
+
+def test_the_same_classes_under_other_ids_are_adapted_on(config, tiny_glyphs, tmp_path):
+    def renumber(content):
+        for category in content["categories"]:
+            category["id"] += 100
+        for thing in content["annotations"]:
+            thing["category_id"] += 100
+
+    runs = [adapting(config, tiny_glyphs, tmp_path, change) for change in (lambda content: None, renumber)]
+    found = []
+    for n, cfg in enumerate(runs):
+        cfg.work_dir = str(tmp_path / f"work-{n}")
+        hooks = train(cfg).hooks
+        found += [hook.history for hook in hooks if isinstance(hook, AdaptationHook)]
+    assert repr(found[0]) == repr(found[1]) and found[0]
+
+
+def drop_a_class(content):
+    gone = content["categories"].pop(0)["id"]
+    content["annotations"] = [one for one in content["annotations"] if one["category_id"] != gone]
+
+
+@pytest.mark.parametrize(
+    "change, dataset, message",
+    [
+        (drop_a_class, dict(), "labels mean other classes in .*adapt.json than in .*train.json"),
+        (lambda content: content["categories"].reverse(), dict(), "labels mean other classes"),
+        (lambda content: content.update(annotations=[]), dict(), "adapt.json has no object to adapt on"),
+        (lambda content: None, dict(data_prefix=dict(img="nowhere")), "No such file or directory"),
+    ],
+)
+def test_images_that_cannot_be_adapted_on_are_refused_at_once(
+    config, tiny_glyphs, tmp_path, change, dataset, message
+):
+    cfg = adapting(config, tiny_glyphs, tmp_path, change, **dataset)
+    with pytest.raises(UserError, match=message) as info:
+        Runner.from_cfg(cfg).train()
+    assert "\n" not in str(info.value) and not list(tmp_path.glob("work/*.pth"))
+
+
+def test_a_metric_of_a_part_of_the_file_is_refused(config):
+    cfg = config(FASA, adapt_every=1, iterations=1)
+    cfg.custom_hooks[0].signal = "metric"
+    cfg.custom_hooks[0].dataloader.dataset.indices = 3
+    with pytest.raises(UserError, match="judges by all 6 images of .*, of which the data set has 3"):
+        Runner.from_cfg(cfg).train()
+
+
+def test_a_phase_that_nothing_keeps_is_refused(config):
+    cfg = config(dict(type="FeatureTransfer", phase=2, tail=9), iterations=1)
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type != "PhasesHook"]
+    with pytest.raises(UserError, match='FeatureTransfer: a phase is given, .* add dict\\(type="PhasesHook"'):
+        Runner.from_cfg(cfg).train()
+
+
+def test_fasa_begins_anew_in_a_run_of_another_method(config):
+    cfg = config(dict(type="SMOTE"), iterations=2)
+    cfg.default_hooks.checkpoint.every = 1
+    train(cfg)
+    augmenter = box_heads(train(config(FASA, adapt_every=1, iterations=4)).model)[0].augmenter
+    assert augmenter.probability.min() > 0 and augmenter.drawn.sum() > 0

@@ -82,7 +82,7 @@ def test_equals_what_mmdet_makes_of_the_tiny_set(tiny_glyphs, config):
             lambda path: path.write_text(path.read_text().replace("class 4", "class 3")),
             "was edited since it was",
         ),
-        (lambda path: path.unlink(), "train.json: no such file; run: dvc repro data"),
+        (lambda path: path.unlink(), "train.json: no such file; run: dvc repro -fs data@NAME"),
         (lambda path: path.with_suffix(".npz").unlink(), "train.npz: No such file or directory"),
         (lambda path: path.with_suffix(".npz").write_bytes(b"PK"), "its compact form cannot be read"),
         (lambda path: path.with_suffix(".lines").write_bytes(b""), "its compact form cannot be read"),

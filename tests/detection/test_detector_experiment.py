@@ -84,7 +84,7 @@ def test_what_the_augmenter_did():
 @pytest.mark.parametrize(
     ("lost", "message"),
     [
-        ("annotations/train.json", "train.json: no such file; run: dvc repro data"),
+        ("annotations/train.json", "train.json: no such file; run: dvc repro -fs data@NAME"),
         ("annotations/train.lines", "train.lines: No such file or directory"),
         ("train/000003.png", "000003.png: missing, with 0 other images"),
     ],

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 
 from fasa import FASA as Fasa
 from fasa.detection.head import augmented
+from fasa.detection.two_stage import class_scores
 from fasa.errors import UserError
 
 FASA = dict(type="FASA", prob_scale=1e6, seed=3)  # every class that was seen is drawn
@@ -199,3 +200,28 @@ def test_heads_are_augmented_by_class_too():
     head = dict(type=Shared2FCBBoxHead, num_classes=2)
     model = augmented(dict(type="FasterRCNN", roi_head=dict(bbox_head=head)), dict(type="FASA"))
     assert model["roi_head"]["bbox_head"]["type"] == "fasa.detection.AugmentedShared2FCBBoxHead"
+
+
+def test_in_eval_mode_its_losses_are_the_unchanged_heads(config, batch):
+    with_it, without = build(config(FASA)).eval(), build(config()).eval()
+    without.load_state_dict(with_it.state_dict(), strict=False)
+    assert_close(flat(losses(with_it, batch)), flat(losses(without, batch)))
+
+
+def test_an_augmenter_may_be_given_as_a_class(config, batch):
+    cfg = config(FASA)
+    cfg.model.roi_head.bbox_head.augmenter.type = Fasa
+    assert_close(
+        losses(build(cfg), batch)["loss_virtual"], losses(build(config(FASA)), batch)["loss_virtual"]
+    )
+
+
+def test_a_custom_loss_with_one_background_is_scored_like_any(config):
+    heads = []
+    for loss in ("CrossEntropyLoss", "CrossEntropyCustomLoss"):
+        cfg = config(FASA)
+        more = dict(num_classes=6) if "Custom" in loss else {}
+        cfg.model.roi_head.bbox_head.loss_cls = dict(type=loss, loss_weight=1.0, **more)
+        heads.append(build(cfg).roi_head.bbox_head)
+    scores = torch.randn(5, 7)
+    assert [class_scores(head, scores).shape for head in heads] == [(5, 7), (5, 7)]

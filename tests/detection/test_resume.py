@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from fasa.detection.resume import ExactResumeHook
+from fasa.detection.adaptation import AdaptationHook
+from fasa.detection.resume import ExactResumeHook, latest
 from fasa.errors import UserError
 
 IMAGES, BATCH, EPOCHS = 11, 2, 3  # 6 batches an epoch, the last of one image
@@ -299,3 +301,55 @@ def test_a_loss_scaler_may_overflow_now_and_then(scaled):
     hook.unseen = [(i, bad) for i in range(24, 50)]
     with pytest.raises(UserError, match="loss is inf at iteration 43"):
         hook.look(scaled)
+
+
+class Given(BaseMetric):
+    """A metric whose values are known beforehand."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = iter(values)
+
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        return dict(AP=next(self.values))
+
+
+def test_the_best_checkpoint_and_those_to_remove_are_remembered(tmp_path):
+    """And checkpoints are plain data where a metric is one of NumPy's, or a data set holds an array."""
+    best = dict(type="CheckpointHook", interval=1, save_best="AP", rule="greater", max_keep_ckpts=1)
+    scores = [np.float64(score) for score in (0.9, 0.1, 0.2)]
+    data = dict(dataset=Images(), batch_size=2, sampler=dict(type="DefaultSampler", shuffle=False))
+    plateau = dict(type="ReduceOnPlateauParamScheduler", param_name="lr", monitor="AP", rule="greater")
+    more = dict(checkpoints=best, val_dataloader=data, val_cfg=dict(), param_scheduler=plateau)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Images, "metainfo", dict(classes=("a",), relations=np.eye(2)))
+        for name, kills in (("whole", [None]), ("broken", [8, None])):
+            for n, kill in enumerate(kills):
+                metrics = [Given(scores[n:])]
+                train(tmp_path / name, True, kill=kill, resume=n > 0, val_evaluator=metrics, **more)
+    whole, broken = ({path.name for path in (tmp_path / name).glob("*.pth")} for name in ("whole", "broken"))
+    assert whole == broken == {"best_AP_epoch_1.pth", "epoch_3.pth", "last.pth"}
+    for name in broken:
+        torch.load(tmp_path / "broken" / name, weights_only=True)
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, "6", True])
+def test_no_number_of_iterations_is_refused(every):
+    for hook in (ExactResumeHook, AdaptationHook):
+        with pytest.raises(UserError, match=f"{hook.__name__}: every is .*; it must be a whole number"):
+            hook(every=every)
+
+
+def test_the_checkpoint_written_last_is_found(tmp_path):
+    assert latest(tmp_path) is None
+    (tmp_path / "last.pth").touch()
+    assert latest(tmp_path) == tmp_path / "last.pth"
+    (tmp_path / "epoch_2.pth").touch()
+    for folder in (tmp_path, tmp_path / "moved"):  # whose new place is not known to what is in it
+        (tmp_path / "last_checkpoint").write_text(str(folder / "epoch_2.pth"))
+        assert latest(tmp_path) == tmp_path / "epoch_2.pth"
+    (tmp_path / "epoch_2.pth").unlink()
+    assert latest(tmp_path) == tmp_path / "last.pth"

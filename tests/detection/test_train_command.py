@@ -9,10 +9,13 @@ import pytest
 import torch
 from jobs import job
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 
 from fasa.detection.experiment import training_config
 from fasa.detection.inference import load_model
 from fasa.detection.ranks import WholeBatches, for_ranks, slurm_to_torchrun
+from fasa.detection.training import train
+from fasa.detection.training import trained as written_model
 from fasa.errors import UserError
 
 RANKS = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "-m"]
@@ -140,6 +143,26 @@ def test_slurms_variables_become_torchruns(tmp_path, monkeypatch):
     assert slurm_to_torchrun(step | dict(RANK="0")) == {}
     with pytest.raises(UserError, match="scontrol does not name the hosts"):
         slurm_to_torchrun(step | dict(SLURM_STEP_NODELIST="x", SLURM_JOB_ID="1"))
+
+
+def test_the_mean_that_is_validated_is_what_is_written(config, tmp_path):
+    cfg = config(iterations=3)
+    cfg.custom_hooks.append(dict(type="mmengine.EMAHook", momentum=0.3))
+    runner = train(cfg)
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, EMAHook))
+    written, raw = written_model(runner).state_dict(), runner.model.state_dict()
+    mean = hook.ema_model.module.state_dict()
+    assert all(torch.equal(written[name], mean[name]) for name in raw)
+    assert not all(torch.equal(written[name], raw[name]) for name in raw)
+
+
+def test_checkpoints_that_cannot_go_on_are_one_line(config, tmp_path):
+    """mmengine's own, without our hook."""
+    cfg = config(iterations=2)
+    cfg.default_hooks.checkpoint = dict(type="CheckpointHook", interval=1, by_epoch=False)
+    train(cfg)
+    with pytest.raises(UserError, match="iter_2.pth: holds more than plain data"):
+        train(cfg)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ help:
 RUN := @$(VENV)/bin/python -m fasa run --here $(if $(JOBS),--jobs $(JOBS))
 SHOW := @$(VENV)/bin/python -m fasa report
 # of params.yaml, the main table's two first
-ROWS = $(shell $(VENV)/bin/python -c "from fasa.params import read_params as r; p = r('params.yaml'); print(*(row for row in p.repro if row in p.run.rows))")
+ROWS = $(shell $(VENV)/bin/python -c "from fasa.params import read_params as r; p = r('params.yaml'); print(*(row for row in p.repro if row in p.run.rows))" 2>/dev/null)
 evaluated = $(foreach row,$(1),'train@*-$(row)-*' 'evaluate@*-$(row)-*')
 
 repro: $(VENV)/.ready

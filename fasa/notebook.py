@@ -85,7 +85,9 @@ def made(path: str | Path) -> Path:
     if under_pipeline() and (mine := output(path)).exists():
         return mine
     if not path.exists():
-        raise UserError(f"{path} is not here yet: the pipeline makes it. In a terminal: fasa run '{_opened}'")
+        raise UserError(
+            f"{path} is not here yet: the pipeline makes it. In a terminal: fasa run --here '{_opened}'"
+        )
     return path
 
 

@@ -41,7 +41,7 @@ def test_data_not_made_yet_is_fine(tmp_path, monkeypatch):
 def test_a_missing_part_is_named(glyphs, part):
     path = glyphs / f"annotations/{part}.json"
     path.unlink()
-    assert check.data_set(glyphs)[::2] == (False, f"{path}: no such file; run: dvc repro data")
+    assert check.data_set(glyphs)[::2] == (False, f"{path}: no such file; run: dvc repro -fs data@NAME")
 
 
 @pytest.mark.parametrize(

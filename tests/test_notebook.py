@@ -31,7 +31,9 @@ def test_by_hand_what_the_pipeline_has_left_is_read(repository, monkeypatch):
     jobs.mkdir(parents=True)
     (jobs / "data@small.json").write_text(json.dumps(dict(settings={})))
     notebook.job("data@small")
-    with pytest.raises(UserError, match=r"^results/a.json is not here yet: .*: fasa run 'data@small'$"):
+    with pytest.raises(
+        UserError, match=r"^results/a.json is not here yet: .*: fasa run --here 'data@small'$"
+    ):
         notebook.made("results/a.json")
     notebook.output("results/a.json").write_text("by hand")  # is not what the pipeline has left
     (repository / "results").mkdir()

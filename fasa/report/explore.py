@@ -259,5 +259,7 @@ def evaluated(profile: str, first: str) -> list[tuple[str, Path]]:
     """
     paths = sorted(Path("runs", profile, "evaluate").glob("*/detections.npz"))
     if not paths:
-        raise UserError(f"no row has been evaluated here yet. In a terminal: fasa run 'evaluate@{profile}-*'")
+        raise UserError(
+            f"no row has been evaluated here yet. In a terminal: fasa run --here 'evaluate@{profile}-*'"
+        )
     return sorted([(path.parent.name, path) for path in paths], key=lambda one: one[0] != first)

@@ -62,7 +62,9 @@ def read_census(results: str | Path) -> dict:
     """
     path = Path(results, "data.json")
     if not path.exists():
-        raise UserError(f"{path} is not here yet: the pipeline makes it. In a terminal: fasa run 'data@*'")
+        raise UserError(
+            f"{path} is not here yet: the pipeline makes it. In a terminal: fasa run --here 'data@*'"
+        )
     return json.loads(path.read_text())
 
 

@@ -79,7 +79,7 @@ def show_losses(stage: str, kept: str | Path) -> None:
         live = under_way(stage, kept)
         path = live or kept
         if not path.exists():
-            raise UserError(f"{stage} has not begun to train. In a terminal: fasa run '{stage}'")
+            raise UserError(f"{stage} has not trained here yet. In a terminal: fasa run --here '{stage}'")
         figure = losses(read_losses(path), f"{stage}{', under way' if live else ''}")
         plt.close(figure)  # or it is shown a second time when the cell ends
         return figure

@@ -43,5 +43,7 @@ def test_a_stage_under_way_is_told_from_one_that_has_ended(table):
     os.utime(table, (0, 0))  # given up, before one with other settings has ended
     assert training.under_way("train@tiny-a-0", kept) is None
     kept.unlink()
-    with pytest.raises(UserError, match="train@tiny-a-1 has not begun .*: fasa run 'train@tiny-a-1'"):
+    with pytest.raises(
+        UserError, match="train@tiny-a-1 has not trained here .*: fasa run --here 'train@tiny-a-1'"
+    ):
         training.show_losses("train@tiny-a-1", "kept.tsv")

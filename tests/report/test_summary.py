@@ -38,7 +38,7 @@ def test_rows_that_were_evaluated_are_found(tmp_path):
 
 
 def test_a_census_that_is_not_there_is_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"data\.json is not here yet: .* fasa run 'data@\*'$"):
+    with pytest.raises(UserError, match=r"data\.json is not here yet: .* fasa run --here 'data@\*'$"):
         read_census(tmp_path)
 
 

@@ -5,8 +5,7 @@ elsewhere, and only what is to run here asks for its outputs.
 """
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,6 @@ from dvc.repo import Repo
 from dvc.stage import Stage
 
 from fasa.errors import UserError
-from fasa.params import read_params
 from fasa.pipeline.project import root
 from fasa.pipeline.stage import dvc_errors
 
@@ -37,16 +35,6 @@ def family(name: str) -> str:
     return name.partition("@")[0]
 
 
-@contextmanager
-def our_words_first() -> Iterator[None]:
-    """Where DVC fails at params.yaml, say what is wrong with it as the plan does."""
-    try:
-        yield
-    except Exception:
-        read_params("params.yaml")
-        raise
-
-
 class Graph:
     """The stages of all dvc.yaml, by the names that DVC gives them (``train@mask_rcnn-0``).
 
@@ -63,7 +51,7 @@ class Graph:
 
     def __init__(self):
         os.chdir(root())  # names and paths are relative to it
-        with dvc_errors(), our_words_first():
+        with dvc_errors():
             self.repo = Repo(_wait_for_lock=True)
             with self.repo.lock:
                 index = self.repo.index

@@ -10,7 +10,7 @@ from ruamel.yaml.error import YAMLError
 from fasa.classification import job as classification
 from fasa.errors import UserError
 from fasa.job import MODEL, Optimizer, Pretraining, Schedule
-from fasa.sections import Count, Name, Positive, Section, Seed, read, refuse_infinite, resolved
+from fasa.sections import Count, Name, Positive, Section, Seed, read, refuse_odd, resolved
 
 
 class Row(Section):
@@ -274,7 +274,7 @@ def read_params(path: str | Path) -> Params:
     path = Path(path)
     try:
         content = YAML(typ="safe", pure=True).load(path.read_bytes().decode())
-        refuse_infinite(content, "")
+        refuse_odd(content, "")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 (byte {error.start}): save it as UTF-8") from None
     except RecursionError:
@@ -300,6 +300,7 @@ def read_params(path: str | Path) -> Params:
             raise UserError(
                 f"params.yaml: {name} is unknown: neither one of {names}, nor a profile with data"
             )
+        read(Name, name, "a profile")
         read(Profile, section, name)
     # One by one, so that a message has the name of the entry that is wrong.
     parts = known.get("classification") if isinstance(known.get("classification"), dict) else {}

@@ -15,7 +15,10 @@ Seed = Annotated[int, Meta(ge=0, lt=2**32)]
 NonNegative = Annotated[float, Meta(ge=0)]
 Above0 = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]  # what may reach a shell
+NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")  # what may reach a shell
+Name = Annotated[str, Meta(pattern=NAME.pattern)]
+Text = Annotated[str, Meta(min_length=1)]
+PLAIN = (str, int, float, type(None))
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -35,23 +38,41 @@ def read(kind: type[T], value: Any, where: str = "") -> T:
     Raises:
         UserError: one line with the dotted path of what is wrong.
     """
-    refuse_infinite(value, where)
+    refuse_odd(value, where)
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `")
         inner = re.sub(r"^\$\.?|`.*$", "", place.removeprefix("key` in `"))
         path = ".".join(filter(None, [where, inner])) or "the file"
+        if NAME.pattern in message:
+            message = f"{_no_name(value, inner)}is no name; letters, digits and _ make one, a letter first"
         raise UserError(f"params.yaml: {path}: {message}") from None
 
 
-def refuse_infinite(value: Any, where: str) -> None:
-    """Refuse NaN and infinity anywhere in plain data, by the path of the first."""
+def _no_name(value: Any, path: str) -> str:
+    """What should be a name, at a path of msgspec's, ``rows`` or ``run.rows[0]``, or is a key there."""
+    try:
+        for part in filter(None, re.split(r"[.\[\]]", path)):
+            value = value[int(part)] if isinstance(value, list) else value[part]
+        bad = value if isinstance(value, str) else next(key for key in value if not NAME.match(key))
+    except (LookupError, TypeError, ValueError, StopIteration):  # behind an Ellipsis
+        return ""
+    return f"{bad!r} "
+
+
+def refuse_odd(value: Any, where: str) -> None:
+    """Refuse NaN, infinity, and what JSON has not, anywhere in plain data, by the path of the first."""
+    if not isinstance(value, (*PLAIN, list, tuple, dict)):
+        kind = type(value).__name__
+        raise UserError(f"params.yaml: {where} is {str(value)!r}, a {kind}; put text into quotation marks")
     if isinstance(value, float) and value - value != 0:
         raise UserError(f"params.yaml: {where} is {value}; it must be a finite number")
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in parts:
-        refuse_infinite(part, f"{where}.{key}" if where else str(key))
+        if not isinstance(key, PLAIN):
+            raise UserError(f"params.yaml: {where} has the key {key!r}; a key is text or a number")
+        refuse_odd(part, f"{where}.{key}" if where else str(key))
 
 
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

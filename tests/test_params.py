@@ -1,6 +1,7 @@
 """params.yaml, read as a whole: what is right passes, every mistake is one line with its dotted path."""
 
 import copy
+import datetime
 import os
 import random
 import re
@@ -172,7 +173,7 @@ MISTAKES = [
     ("profiles", ["tiny; touch x #"], "profiles names 'tiny; touch x #'"),
     ("run.rows", ["mask_rcn"], "run.rows: there is no 'mask_rcn'; known: cascade_rcnn_rfs, "),
     ("run.rows", ["mask_rcnn", "mask_rcnn"], "run.rows names 'mask_rcnn' twice"),
-    ("run.rows", ["mask_rcnn; touch x"], "run.rows[0]: Expected `str` matching regex"),
+    ("run.rows", ["mask_rcnn; touch x"], "run.rows[0]: 'mask_rcnn; touch x' is no name; letters, digits and"),
     ("run.seeds", ["0; touch x #"], "run.seeds[0]: Expected `int`, got `str`"),
     ("run.seeds", [0, 0], "run.seeds names 0 twice"),
     ("run.seeds", [-1], "run.seeds[0]: Expected `int` >= 0"),
@@ -208,7 +209,10 @@ MISTAKES = [
         ["seesaw", "angular"],
         "rows.mask_rcnn: AngularTransfer has scores of its own, as has seesaw",
     ),
-    ("rows.mask_rcnn.traits", ["../x"], "rows.mask_rcnn.traits[0]: Expected `str` matching regex"),
+    ("rows.mask_rcnn.traits", ["../x"], "rows.mask_rcnn.traits[0]: '../x' is no name; letters, digits and"),
+    ("rows.mask-rcnn", {}, "rows: 'mask-rcnn' is no name; letters, digits and _ make one, a letter first"),
+    ("my-set", COMMITTED["tiny"], "a profile: 'my-set' is no name; letters, digits and _ make one"),
+    ("tiny.config", {"a": datetime.date(2026, 1, 2)}, "tiny.config.a is '2026-01-02', a date; put text into"),
     ("rows.mask_rcnn.adapt_every", 5, "rows.mask_rcnn: augmenter, adapt_every and signal change a trait"),
     ("rows.mask_rcnn_smote.adapt_every", 5, "rows.mask_rcnn_smote.adapt_every: nothing adapts in this row"),
     ("rows.mask_rcnn_fasa.augmenter", dict(level="grp"), "(as rows.mask_rcnn_fasa has it)"),

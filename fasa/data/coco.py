@@ -15,7 +15,7 @@ from fasa.data.importing import Cut
 from fasa.data.pictures import locate
 from fasa.data.prepared import PARTS
 from fasa.errors import UserError
-from fasa.sections import Positive, Section, Seed
+from fasa.sections import Positive, Section, Seed, Text
 
 Portion = Annotated[float, Meta(gt=0, lt=1)]
 
@@ -44,11 +44,11 @@ class Settings(Section, tag_field="kind", tag="coco", kw_only=True):
         sample: images to take of each part, for a run of minutes on data that are checked in full; None: all.
     """
 
-    train: str
-    val: str | Portion = 0.2
-    adapt: str | Portion = 0.1
-    tune: str | Portion | None = None
-    images: str | Folders
+    train: Text
+    val: Text | Portion = 0.2
+    adapt: Text | Portion = 0.1
+    tune: Text | Portion | None = None
+    images: Text | Folders
     seed: Seed = 0
     masks: bool | None = None
     sample: Positive | None = None

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from fasa.data.images import LongTailed, Ratio, Split, divide, exponential_counts
 from fasa.errors import UserError
 from fasa.files import readable_errors
-from fasa.sections import Count, Section
+from fasa.sections import Count, Section, Text
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
 LARGEST = 1 << 24  # bytes of an image file
@@ -43,10 +43,10 @@ class Settings(Section, tag_field="kind", tag="folder", kw_only=True):
         flip: whether a mirrored image is of the same class.
     """
 
-    path: str
+    path: Text
     ratio: Ratio | None = None
     adapt: Count = 100
-    image_size: Annotated[int, Meta(ge=4, le=1024)] | None = None
+    image_size: Annotated[int, Meta(ge=8, le=1024)] | None = None
     flip: bool = True
 
 

@@ -27,6 +27,7 @@ from fasa.data.lvis import Id, Pixels
 from fasa.data.pictures import Picture, write_manifest
 from fasa.data.prepared import MANIFEST, PARTS, replacing_folder, write_source
 from fasa.errors import UserError
+from fasa.sections import Text
 
 Flag = Literal[0, 1] | bool
 
@@ -54,7 +55,7 @@ class Annotation(Struct, gc=False, kw_only=True):
 
 class Category(Struct, gc=False, kw_only=True):
     id: Id
-    name: str
+    name: Text
     frequency: Literal["r", "c", "f"] | None = None
     synset: str | None = None
     synonyms: list[str] | None = None

@@ -1,5 +1,6 @@
 """What DVC says of a stage: what it depends on now, and what it last ran with."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,7 +77,7 @@ def recorded(stage: str, others: list[str]) -> dict[str, Any] | None:
             path = Path(repo.cache.local.oid_to_path(then[job]))
     except DvcException as error:
         raise UserError(f"stage {stage}: {error}") from None
-    if path.exists():
+    if path.exists() and hashlib.md5(path.read_bytes()).hexdigest() == then[job]:
         return json.loads(path.read_text())
     others.append(
         f"{job}: is another; DVC's cache does not hold the old one, so what changed in it cannot be told"

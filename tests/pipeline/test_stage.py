@@ -78,3 +78,9 @@ def test_the_job_that_a_stage_ran_with_comes_from_the_cache(repository):
     repository.write("data.txt", "2")
     assert repository.call("dvc", "repro", "plan").returncode == 0
     assert recorded("train", others) == {"settings": {"lr": 1}} and others == ["data.txt: is another"]
+    (kept,) = (
+        path for path in Path(".dvc/cache").rglob("*") if path.is_file() and '"lr": 1' in path.read_text()
+    )
+    kept.chmod(0o644)
+    kept.write_text('{"settings": ')  # cut short
+    assert recorded("train", others) is None and "cannot be told" in others[-1]

@@ -25,6 +25,7 @@ from fasa.data.pictures import decode_error, read_manifest
 from fasa.data.prepared import MANIFEST
 from fasa.errors import UserError
 from fasa.files import readable_errors
+from fasa.pipeline.project import root
 
 LIBRARY = ["torch", "numpy", "scikit-learn", "mmcv", "mmengine", "mmdet"]
 PIPELINE = ["dvc", "papermill", "jupyterlab", "lvis", "pycocotools", "matplotlib"]
@@ -144,9 +145,17 @@ def changed(manifest: Path, root: Path) -> list[str]:
     return lines
 
 
+def _here() -> Path:
+    """The repository's root, called from inside one, else the current folder."""
+    try:
+        return Path(os.path.relpath(root()))
+    except UserError:
+        return Path()
+
+
 def data_sets(folders: Iterable[Path], images: bool = False) -> Iterator[Row]:
     """Yield a row for each folder, or for those in data/; none that was not made yet is fine."""
-    folders = list(folders) or sorted(path.parent for path in Path("data").glob("*/source.json"))
+    folders = list(folders) or sorted(path.parent for path in _here().glob("data/*/source.json"))
     if not folders:
         yield Row(True, "data", "none prepared yet; `make repro` does it")
     for folder in folders:

@@ -30,6 +30,13 @@ def test_data_sets_are_found(glyphs, tmp_path, monkeypatch):
     assert [row.fine for row in check.data_sets([Path("data/glyphs"), Path("data")])] == [True, False]
 
 
+def test_data_sets_are_found_from_any_folder_of_the_repository(glyphs, tmp_path, monkeypatch):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "dvc.yaml").touch()
+    monkeypatch.chdir(tmp_path / "docs")
+    assert glyphs.name in {row.name for row in check.data_sets([])}
+
+
 def test_data_not_made_yet_is_fine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ((fine, _, text),) = check.data_sets([])

@@ -86,7 +86,10 @@ class Graph:
                 one for one in self.stages if (":" in pattern) >= (":" in one) and fnmatchcase(one, pattern)
             }
             if patterns and not mine:
-                raise UserError(f"no stage of dvc.yaml is called {pattern!r}; dvc stage list names them")
+                like = f", but there are '{pattern}@*'" if pattern in map(family, self.stages) else ""
+                raise UserError(
+                    f"no stage of dvc.yaml is called {pattern!r}{like}; dvc stage list names them"
+                )
             found |= mine
         return [name for name in self.stages if name in found]
 

@@ -295,6 +295,11 @@ def test_ctrl_c_ends_stages_in_order_and_the_same_command_goes_on(project, wait_
     ("arguments", "threads", "message"),
     [
         (["two"], 1, "no stage of dvc.yaml is called 'two'; dvc stage list names them"),
+        (
+            ["many"],
+            1,
+            "no stage of dvc.yaml is called 'many', but there are 'many@*'; dvc stage list names them",
+        ),
         (["one", "One"], 1, "no stage of dvc.yaml is called 'One'; dvc stage list names them"),
         (["--jobs", "0"], 1, "--jobs 0: must be at least 1"),
         ([], 0, "params.yaml: tiny.threads is 0; it must be a whole number from 1"),
@@ -306,7 +311,8 @@ def test_ctrl_c_ends_stages_in_order_and_the_same_command_goes_on(project, wait_
 def test_a_mistake_is_one_line_and_nothing_runs(project, arguments, threads, message, monkeypatch, capsys):
     monkeypatch.chdir(project.folder)
     project.write("params.yaml", yaml.safe_dump(dict(profiles=["tiny"], tiny=dict(threads=threads))))
-    project.stages(one=dict(cmd="touch one.txt", outs=["one.txt"]))
+    many = dict(foreach=["a"], do=dict(cmd="touch ${item}.txt", outs=["${item}.txt"]))
+    project.stages(one=dict(cmd="touch one.txt", outs=["one.txt"]), many=many)
     assert main(arguments) == 1
     assert capsys.readouterr() == ("", f"error: {message}\n")
     assert not (project.folder / "one.txt").exists()

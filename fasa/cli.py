@@ -57,3 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         mend = f"pip install '.[{extra}]' in a checkout"
         raise UserError(f"fasa {arguments.command} needs {error.name}: {mend}") from None
+    except Exception:
+        if arguments.command in ("run", "status"):  # for which DVC reads params.yaml, and trips over mistakes
+            from fasa.params import read_params
+
+            read_params("params.yaml")
+        raise

@@ -1,8 +1,14 @@
 """What `fasa status` counts, in a small pipeline of which each stage is in another state."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+from fasa import cli
 from fasa.pipeline.status import main
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -67,3 +73,16 @@ def test_a_pattern_of_no_stage_is_one_line(project, capsys):
         "",
         "error: no stage of dvc.yaml is called 'nothing'; dvc stage list names them\n",
     )
+
+
+@pytest.mark.parametrize("command", ["status", "run"])
+def test_a_mistake_in_params_that_dvc_trips_over_is_one_line(project, capsys, command):
+    """Text in place of a list: DVC, which reads the file first, ends in a traceback."""
+    for name in ("params.yaml", "dvc.yaml"):
+        text = (ROOT / name).read_text()
+        project.write(
+            name, re.sub(r"\nrun:(.*)\n  rows:.*\n", "\nrun:\n  rows: mask_rcnn\n  others:\n", text)
+        )
+    assert cli.main([command]) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith("error: params.yaml: run.") and err.count("\n") == 1

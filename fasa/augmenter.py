@@ -147,7 +147,7 @@ class Augmenter(nn.Module):
             head: maps (M, C, H, W) -> scores (M, >= K), where `needs_maps`.
 
         Returns:
-            Features in the precision of `z`, or under autocast in float32.
+            Features in float32, whatever `z` is; a classifier that is in another precision wants them cast.
 
         Raises:
             ValueError: embeddings of another width.
@@ -169,9 +169,7 @@ class Augmenter(nn.Module):
             return self.nothing(z)
         virtual = self.virtual(z, labels, maps, head)
         self.drawn.index_add_(0, virtual.labels, torch.ones_like(virtual.labels))
-        if torch.is_autocast_enabled(z.device.type):
-            return virtual
-        return virtual._replace(features=virtual.features.to(z.dtype))
+        return virtual
 
     @staticmethod
     def usable(z: Tensor, maps: Tensor | None = None) -> Tensor:
@@ -245,7 +243,8 @@ class Augmenter(nn.Module):
 
     def nothing(self, z: Tensor) -> Virtual:
         """No virtual sample at all."""
-        return Virtual(z.new_zeros(0, self.width), self.drawn.new_zeros(0), z.new_zeros(0))
+        features = torch.zeros(0, self.width, device=z.device)  # float32, as of the iterations that draw some
+        return Virtual(features, self.drawn.new_zeros(0), features.new_zeros(0))
 
     def generator(self) -> torch.Generator:
         """A generator for this step, on the device of the state; call it once a step.

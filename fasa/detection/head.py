@@ -143,6 +143,7 @@ class AugmentedHead:
 
     def _score(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """Class scores of embeddings (M, D) or RoI maps (M, C, H, W)."""
+        features = features.to(self.fc_cls.weight.dtype)
         maps = features.dim() == 4
         scores = self.forward(*[features] * self._inputs)[0] if maps else self.fc_cls(features)
         (_, encoded, _), self._step = self._step, None

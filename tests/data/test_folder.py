@@ -215,7 +215,7 @@ def test_an_image_that_cannot_be_read_is_named(root, spoil, message):
         (dict(ant=3, bee=3), None, dict(ratio=0.5), r"data\.ratio: Expected `float` >= 1"),
         (dict(ant=3, bee=3), None, dict(ratio="10"), r"data\.ratio: Expected `float \| null`, got `str`"),
         (dict(ant=3, bee=3), None, dict(adapt=-1), r"data\.adapt: Expected `int` >= 0"),
-        (dict(ant=3, bee=3), None, dict(image_size=3), r"data\.image_size: Expected `int` >= 4"),
+        (dict(ant=3, bee=3), None, dict(image_size=3), r"data\.image_size: Expected `int` >= 8"),
         (dict(ant=3, bee=3), None, dict(image_size=10**6), r"data\.image_size: Expected `int` <= 1024"),
         (dict(ant=3, bee=3), None, dict(path=None), r"data\.path: Expected `str`, got `null`"),
         (dict(ant=3, bee=3), None, dict(path="/none"), r"/none: No such file or directory"),

@@ -33,10 +33,8 @@ from fasa.files import readable_errors
 
 def instance_counts(dataset, num_classes: int) -> Tensor:
     """Instances of each class, (K,) int64, in what an mmdet data set yields, repeats left out."""
-    if hasattr(dataset, "datasets"):  # ConcatDataset
-        return sum(instance_counts(part, num_classes) for part in dataset.datasets)
-    if hasattr(dataset, "dataset"):  # ClassBalancedDataset, RepeatDataset, MultiImageMixDataset
-        return instance_counts(dataset.dataset, num_classes)
+    if len(parts := bases(dataset)) > 1 or parts[0] is not dataset:
+        return sum(instance_counts(part, num_classes) for part in parts)
     if not hasattr(dataset, "full_init"):
         raise UserError(f"{type(dataset).__name__} tells no instances; train on a data set of mmdet's")
     dataset.full_init()
@@ -253,6 +251,7 @@ def bases(dataset) -> list:
     """The data sets that a wrapped one is made of."""
     if hasattr(dataset, "datasets"):  # ConcatDataset
         return [one for part in dataset.datasets for one in bases(part)]
+    # ClassBalancedDataset, RepeatDataset, MultiImageMixDataset
     return bases(dataset.dataset) if hasattr(dataset, "dataset") else [dataset]
 
 

@@ -17,7 +17,7 @@ from fasa.augmenter import Augmenter
 from fasa.class_stats import all_reduce_sum
 from fasa.detection.adaptation import AdaptationHook
 from fasa.detection.ranks import agreed
-from fasa.detection.resume import AUGMENTER, check_model, latest, read_checkpoint
+from fasa.detection.resume import AUGMENTER, ExactResumeHook, check_model, latest, read_checkpoint
 from fasa.detection.two_stage import unwrap
 from fasa.errors import UserError
 from fasa.files import replacing
@@ -80,9 +80,10 @@ def train(cfg: Config, branch_from: Path | None = None) -> Runner:
         branch_from: a checkpoint to start from, see `Branch`.
     """
     if last := agreed(latest(cfg.work_dir)):
-        read_checkpoint(last)  # mmengine's own say in many lines that they cannot be read, where they cannot
         cfg.merge_from_dict(dict(resume=True, load_from=str(last)))
     runner = Runner.from_cfg(cfg)
+    if last and not any(isinstance(hook, ExactResumeHook) for hook in runner.hooks):
+        read_checkpoint(last)  # which that hook does; mmengine says in many lines that it cannot read its own
     if branch_from:
         runner.register_hook(Branch(branch_from), priority=Branch.priority)
     runner.train()

@@ -134,14 +134,14 @@ def data_set(folder: Path, images: bool = False) -> Row:
     return Row(True, folder.name, f"{found.kind}, ready, images: {', '.join(sizes)}{leaky}")
 
 
-def changed(manifest: Path, root: Path) -> list[str]:
+def changed(manifest: Path, folder: Path) -> list[str]:
     """Return a line for each image that is another file than when the data set was prepared."""
     lines = []
     for one in read_manifest(manifest) if manifest.exists() else []:
-        with readable_errors(root / one.name):
-            state = os.stat(root / one.name)
+        with readable_errors(folder / one.name):
+            state = os.stat(folder / one.name)
         if (state.st_size, state.st_mtime_ns) != (one.bytes, one.mtime):
-            lines.append(f"{root / one.name}: has changed since it was prepared; prepare the data anew")
+            lines.append(f"{folder / one.name}: has changed since it was prepared; prepare the data anew")
     return lines
 
 

@@ -67,7 +67,7 @@ def load(settings: Settings, seed: int) -> LongTailed:
     """
     path = Path(settings.archive or ARCHIVE)
     if not settings.archive and not path.exists():
-        raise UserError(f"{path}: is not there yet; run: dvc repro images")
+        raise UserError(f"{path}: is not there yet; run: dvc repro images@cifar100")
     full, test, names = read(fetching.check_sum(path, HASH))
     counts = exponential_counts(len(full.labels) / len(names), len(names), settings.ratio)
     left = np.minimum(np.bincount(full.labels, minlength=len(names)) - counts, settings.adapt)

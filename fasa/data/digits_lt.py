@@ -5,10 +5,16 @@ Digits" (Alpaydin and Kaynak, 1998, UCI Machine Learning Repository), by 13 writ
 share the writers, which makes the task easier than for a writer unseen.
 """
 
+from typing import Annotated
+
 import numpy as np
+from msgspec import Meta
 
 from fasa.data.images import LongTailed, Ratio, Split, divide, exponential_counts
-from fasa.sections import Positive, Section
+from fasa.sections import Section
+
+# No digit has more than 183 images.
+Number = Annotated[int, Meta(ge=1, le=183)]
 
 
 class Settings(Section, tag_field="kind", tag="digits"):
@@ -21,10 +27,10 @@ class Settings(Section, tag_field="kind", tag="digits"):
         test: images of every digit in test.
     """
 
-    n_max: Positive = 100
+    n_max: Number = 100
     ratio: Ratio = 50
-    adapt: Positive = 30
-    test: Positive = 40
+    adapt: Number = 30
+    test: Number = 40
 
     def __post_init__(self):
         exponential_counts(self.n_max, 10, self.ratio)

@@ -83,7 +83,7 @@ def adapted(histories: Sequence[Sequence[dict]], frequency: Sequence[str]) -> st
         return "**Read:** nothing yet, no row adapted."
     told = []
     for letter, name in FREQUENCY.items():
-        if (mine := [one == letter for one in frequency]) and any(mine):
+        if any(mine := [one == letter for one in frequency]):
             means = passes[:, mine].mean(axis=1)
             told.append(f"{means.min():.2g} and {means.max():.2g} for {name} classes")
     return f"**Read:** over all passes and seeds the mean probability lay between {', '.join(told)}."

@@ -95,7 +95,7 @@ def test_the_default_archive_is_used_where_it_lies(archive, tmp_path, monkeypatc
 def test_loading_downloads_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        UserError, match=r"cifar-100-python\.tar\.gz: is not there yet; run: dvc repro images$"
+        UserError, match=r"cifar-100-python\.tar\.gz: is not there yet; run: dvc repro images@cifar100$"
     ):
         load(Settings(), 0)
     assert list(tmp_path.iterdir()) == []

@@ -51,6 +51,7 @@ def test_the_seed_decides():
     [
         ({"n_max": "many"}, r"data\.n_max: Expected `int`, got `str`"),
         ({"test": 0}, r"data\.test: Expected `int` >= 1"),
+        ({"n_max": 10**30}, r"data\.n_max: "),
         ({"ratio": 200}, r"data: ratio 200 leaves"),
     ],
 )

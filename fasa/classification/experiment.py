@@ -17,7 +17,7 @@ def run(job: Job, data: LongTailed, work_dir: Path) -> dict[str, Any]:
     Returns:
         Plain data, None where nothing was measured: metrics, accuracies in percent after the last epoch and
         what FASA did; per_class, counts and names of the classes; right, a bit for each of the tested images,
-        whether it was, packed and in base 64; passes, a record of each adaptation pass;
+        whether it was, packed and in base 64; passes, a record of each adaptation pass; curve, of each epoch;
         leaky, whether the row adapted to the images that it is judged on; images_per_second, the one number
         that differs from run to run.
     """
@@ -41,6 +41,7 @@ def run(job: Job, data: LongTailed, work_dir: Path) -> dict[str, Any]:
         tested=len(outcome.right),
         right=b64encode(np.packbits(outcome.right)).decode(),
         passes=[{name: _plain(values) for name, values in one.items()} for one in outcome.history],
+        curve=outcome.curve,
         leaky=bool(settings.augmenter) and settings.adapt_split == "test",
         images_per_second=outcome.images_per_second,
     )

@@ -1,9 +1,23 @@
-"""One line of progress now and then."""
+"""One line of progress now and then, and a table of the losses."""
 
 import datetime
 import time
+from collections.abc import Sequence
 
 from torch import Tensor
+
+KEPT = "losses.tsv"
+
+
+def losses_table(curve: Sequence[dict[str, float]]) -> str:
+    """The mean losses of each epoch, a line an epoch, tab-separated: epoch, loss, with FASA loss_virtual.
+
+    Args:
+        curve: of a run, as `Outcome.curve`.
+    """
+    names = [name for name in curve[0] if name != "lr"]
+    lines = [[str(epoch), *(f"{one[name]:.5f}" for name in names)] for epoch, one in enumerate(curve, 1)]
+    return "".join("\t".join(line) + "\n" for line in [["epoch", *names], *lines])
 
 
 class Progress:

@@ -16,8 +16,9 @@ from fasa.classification.batches import Images, channel_moments, epoch_generator
 from fasa.classification.checkpoint import LAST, identity, load, save
 from fasa.classification.job import Row, Schedule
 from fasa.classification.learner import Learner
-from fasa.classification.progress import Progress
+from fasa.classification.progress import KEPT, Progress, losses_table
 from fasa.data.images import LongTailed
+from fasa.files import replacing
 
 
 class Outcome(NamedTuple):
@@ -47,9 +48,9 @@ def train(
 ) -> Outcome:
     """Train a ResNet-32 as `schedule` and `row` say, taking up what a killed run left in `work_dir`.
 
-    After every epoch all state is written there. On the CPU a run that was killed, anywhere and however
-    often, ends with the same bits as one that was not. The test split is looked at after the last epoch
-    only, unless the row adapts to it.
+    After every epoch all state is written there, and the losses so far, to ``losses.tsv``. On the CPU a run
+    that was killed, anywhere and however often, ends with the same bits as one that was not. The test split
+    is looked at after the last epoch only, unless the row adapts to it.
 
     Args:
         seed: of weights, order, crops and virtual features; rows of one seed share their batches.
@@ -89,6 +90,8 @@ def train(
             scores = measure(learner.model, held_out, len(counts))
             log["history"].append(adapt(learner, scores, row.signal, epoch + 1))
         save(path, dict(run=run, learner=learner.state_dict(), log=log))
+        with replacing(path.with_name(KEPT), "w") as file:
+            file.write(losses_table(log["curve"]))
 
     scores = measure(learner.model, Images(data.test, *moments, device), len(counts))
     per_class = 100 * scores.accuracy.cpu().numpy()

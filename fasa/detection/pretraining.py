@@ -6,7 +6,9 @@ Shapes: N pictures of H = W pixels, K characters.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +84,7 @@ class Classifier(nn.Module):
 
 def train_backbone(
     model: ConfigDict, data: str | Path, settings: Pretraining | None, threads: int, out: Path
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Train the backbone of a model to tell characters apart, by AdamW: SGD stays at chance for minutes.
 
     Writes the checkpoint `out`; one without weights where there are no settings.
@@ -94,7 +96,7 @@ def train_backbone(
 
     Returns:
         classes, K; accuracy, in percent, on pictures of the same characters that were not trained on; loss,
-        the mean of the last 50 iterations. Nothing where nothing is trained.
+        the mean of the last 50 iterations; losses, of each iteration. Nothing where nothing is trained.
 
     Raises:
         UserError: more characters than there are, or a loss that is not a number.
@@ -117,7 +119,8 @@ def train_backbone(
     save_model(nn.ModuleDict(dict(backbone=classifier.backbone)), names, out)
     pictures, labels = render(characters, TESTED, settings, test)
     found = accuracy(classifier, pictures, labels)
-    return dict(classes=len(characters), accuracy=found, loss=float(np.mean(losses[-50:])))
+    told = dict(classes=len(characters), accuracy=found, loss=float(np.mean(losses[-50:])))
+    return told | dict(losses=losses)
 
 
 def fit(model: Classifier, pictures: Tensor, labels: Tensor, settings: Pretraining) -> list[float]:
@@ -147,6 +150,12 @@ def fit(model: Classifier, pictures: Tensor, labels: Tensor, settings: Pretraini
             raise UserError(f"pretrain: the loss is {losses[-1]} in iteration {step + 1}: lower pretrain.lr")
         shown.set_postfix(loss=f"{losses[-1]:.2f}", refresh=False)
     return losses
+
+
+def losses_table(losses: Sequence[float], every: int = 10) -> str:
+    """The mean of the losses of every few iterations, a line each, tab-separated: iteration, loss."""
+    means = [(end, np.mean(losses[end - every : end])) for end in range(every, len(losses) + 1, every)]
+    return "iteration\tloss\n" + "".join(f"{end}\t{mean:.5f}\n" for end, mean in means)
 
 
 @torch.no_grad()

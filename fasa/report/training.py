@@ -33,33 +33,41 @@ def under_way(stage: str, kept: Path) -> Path | None:
 
 
 def read_losses(path: Path) -> dict[str, list[float]]:
-    """Columns by name, "iteration" first; without a value where nothing was trained."""
+    """Columns by name, "iteration" or "epoch" first; without a value where nothing was trained."""
     with path.open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
 
 
 def losses(columns: dict[str, list[float]], title: str) -> Figure:
-    """Each loss over the iterations, means since the point before: all together, and by part.
+    """Each loss over iterations, or epochs, means since the point before: all together, and by part.
+
+    Without parts there is one panel.
 
     Args:
         columns: as from `read_losses`.
     """
     if not columns:
         return nothing_ran(f"{title}: nothing was trained")
-    figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), width_ratios=(2, 3))
+    step, *names = columns
+    parts = [name for name in names if name != "loss"]
+    panels = {"all together": 2, "by part": 3} if parts else {"all together": 2}
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(10, 3.8), width_ratios=list(panels.values()), squeeze=False
+    )
     figure.suptitle(f"Losses of {title}")
-    for axes, label in zip(panels, ("all together", "by part"), strict=True):
-        axes.set(title=label, xlabel="iteration", ylabel="loss")
-    x = columns["iteration"]
-    panels[0].plot(x, columns["loss"], "o-", markersize=3, color="black")
-    for i, name in enumerate(name for name in columns if name not in ("iteration", "loss")):
+    for panel, label in zip(axes[0], panels, strict=True):
+        panel.set(title=label, xlabel=step, ylabel="loss")
+    marks = dict(marker="o", markersize=3)
+    axes[0, 0].plot(columns[step], columns["loss"], color="black", **marks)
+    for i, name in enumerate(parts):
         n = len(GROUP_COLOURS)
-        style = dict(linestyle=LINES[i // n % len(LINES)], color=f"C{i % n}", marker="o", markersize=3)
-        panels[1].plot(x, columns[name], label=name, **style)
-    for axes in panels:
-        axes.set(xlim=(0, None), ylim=(0, None))
-    panels[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+        style = dict(linestyle=LINES[i // n % len(LINES)], color=f"C{i % n}", label=name)
+        axes[0, -1].plot(columns[step], columns[name], **style, **marks)
+    for panel in axes[0]:
+        panel.set(xlim=(0, None), ylim=(0, None))
+    if parts:
+        axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

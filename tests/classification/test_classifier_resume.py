@@ -63,10 +63,12 @@ def killed(tiny, tmp_path):
 def test_killed_again_and_again_equals_unbroken(tiny, tmp_path, killed, amp):
     whole = run(tiny, tmp_path / "whole", amp=amp)
     killed("step", 7, amp)  # two epochs of three steps are saved
-    folder = killed("rename", 2, amp)  # dies before a third save gets its name
+    folder = killed("rename", 4, amp)  # dies before a third save gets its name: two tables are written too
     assert len(torch.load(folder / "last.pth", weights_only=True)["log"]["curve"]) == 4
     assert list(folder.glob(".last.pth.*.part"))
     broken = run(tiny, folder, amp=amp)
+    tables = [(one / "losses.tsv").read_text() for one in (tmp_path / "whole", folder)]
+    assert tables[0] == tables[1] and len(tables[0].splitlines()) == 1 + len(broken.curve)
     states = [torch.load(one / "last.pth", weights_only=True) for one in (tmp_path / "whole", folder)]
     for state in states:
         del state["log"]["seconds"]

@@ -13,7 +13,15 @@ from msgspec.structs import replace
 
 from fasa.data import alphabet
 from fasa.detection.experiment import model_config, train_row, train_warmup
-from fasa.detection.pretraining import Classifier, accuracy, fit, other_characters, render, train_backbone
+from fasa.detection.pretraining import (
+    Classifier,
+    accuracy,
+    fit,
+    losses_table,
+    other_characters,
+    render,
+    train_backbone,
+)
 from fasa.detection.training import start_from
 from fasa.errors import UserError
 from fasa.job import Pretraining
@@ -77,8 +85,14 @@ def test_pictures_are_of_their_labels():
 
 def test_it_says_how_much_it_has_learnt(pretrained):
     _, found = pretrained
-    assert found.keys() == {"classes", "accuracy", "loss"} and found["classes"] == 3
+    assert found.keys() == {"classes", "accuracy", "loss", "losses"} and found["classes"] == 3
     assert 0 < found["accuracy"] < 100 and 0 < found["loss"] < 2
+    assert len(found["losses"]) == SMALL.iterations
+
+
+def test_its_losses_are_a_table_of_means():
+    assert losses_table([1.0, 2.0, 4.0, 4.0, 9.0], every=2) == "iteration\tloss\n2\t1.50000\n4\t4.00000\n"
+    assert losses_table([]) == "iteration\tloss\n"
 
 
 def test_light_and_dark_are_told_apart():

@@ -40,7 +40,7 @@ class FASA(Augmenter):
     In every step each seen class is drawn with its probability p_c, and a drawn class gives one virtual
     feature ``mean_c + sqrt(var_c) * eps``, ``eps ~ N(0, I)``, for `fc_cls` alone. After every adaptation
     pass a group of classes whose mean held-out loss fell gets ``p <- min(1, up * p)``, one whose loss
-    rose ``p <- down * p``; the first pass only records.
+    rose ``p <- down * p``; a pass in the warm-up, and the first one, only record.
 
     Differs from the released code: Mean-shift (as the appendix says) instead of affinity propagation on
     a distance, a mean instead of a summed loss per group, classes never seen are left out, statistics
@@ -49,12 +49,12 @@ class FASA(Augmenter):
     Args:
         num_classes, width: K and D.
         initial: ``"inverse"`` or ``"uniform"`` initial probabilities.
-        prob_scale, power: of the initial probabilities; with 1 about one virtual feature an iteration
-            in all, right for the paper's 24 epochs of LVIS.
-        momentum: of the class moments.
-        up, down: factors of the adaptation.
+        prob_scale, power: of the initial probabilities, from 0; with 1 about one virtual feature an
+            iteration in all, right for the paper's 24 epochs of LVIS.
+        momentum: of the class moments, above 0 and at most 1.
+        up, down: factors of the adaptation, at least 1; above 0 and at most 1.
         level: ``"group"`` or ``"class"`` (appendix B.3).
-        groups: how class means are grouped.
+        groups: how class means are grouped, arguments of `MeanShiftGroups`.
         loss_weight: of the virtual features' cross-entropy.
         warmup: iterations before the first draw (the paper: an epoch); moments are gathered from the start.
         seed: of the draws.
@@ -64,6 +64,9 @@ class FASA(Augmenter):
         class_loss, measured: (K,) float32, the last signal of each class, and 1 where there is one.
         groups: (K,) int64, -1 for classes without a group.
         adaptations: () int64, passes so far.
+
+    Raises:
+        ValueError: an argument out of these ranges.
     """
 
     def __init__(
@@ -138,6 +141,9 @@ class FASA(Augmenter):
 
         A group's signal is the mean over its members measured in both passes, old and new under the new
         membership; a group without such a member keeps its probabilities.
+
+        Raises:
+            ValueError: `signal` has another shape.
         """
         signal = torch.as_tensor(signal).to(self.class_loss)
         if signal.shape != self.class_loss.shape:

@@ -47,7 +47,7 @@ class MeanShiftGroups:
         return groups
 
     def project(self, means: np.ndarray) -> np.ndarray:
-        """The points that are clustered, (S, min(components, S - 1, D))."""
+        """The points that are clustered, (S, min(components, S, D))."""
         from sklearn.decomposition import PCA
         from sklearn.preprocessing import normalize
 

@@ -124,7 +124,7 @@ class Job(Section):
         optimizer: of all that is trained.
         warmup: of what the rows of a seed share; None: a row is trained from its initial weights.
         train: of the row's own part.
-        pretrained: the checkpoint that the backbone starts from; None: it starts as the config says.
+        pretrained: the checkpoint that the backbone starts from; None: it starts from `weights`.
         own_warmup: whether the row's network, or what trains it, is another one than the shared warm-up's.
     """
 

@@ -78,7 +78,7 @@ class Profile(Section):
             ResNet's; None: random.
         threads: of a stage, on the CPU; the last digits of metrics depend on it.
         optimizer: of both parts of a training.
-        pretrain: of the backbone; None: it starts as its config says.
+        pretrain: of the backbone; None: it starts from `weights`.
         warmup: of what the rows of a seed share; None: each is trained from its initial weights.
         train: of a row's own part.
         launch: the command that training and detection run under, such as ``torchrun --nproc_per_node=8``,

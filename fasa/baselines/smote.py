@@ -41,7 +41,7 @@ class SMOTE(Augmenter):
         bank: the `Bank` of embeddings; each rank has its own.
 
     Raises:
-        ValueError: k or bank is less than 1.
+        ValueError: k or bank is less than 1, or bank more than 1,000.
     """
 
     def __init__(

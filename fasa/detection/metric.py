@@ -20,7 +20,8 @@ TIDE = (None, "lvis", "stock")
 class FASALVISMetric(BaseMetric):
     """AP_Old, AP_Fixed, AP_Pool and TIDE of LVIS, from the predictions of all ranks.
 
-    Metrics are named as in the pipeline: ``segm_AP``, ``segm_fixed_APr``, ``bbox_tide_Cls``. AP_Fixed and
+    Metrics are named as in the pipeline, behind a prefix: ``lvis/segm_AP``, which ``save_best`` takes,
+    ``lvis/segm_fixed_APr``, ``lvis/bbox_tide_Cls``. AP_Fixed and
     AP_Pool ask for a model whose test settings do not cap an image's detections (``max_per_img=-1``); mmdet
     then holds masks of all of them, so for LVIS's classes use `fasa.detection.inference.detect` instead.
 

@@ -37,7 +37,11 @@ def evaluate(gt, detections, protocol: Protocol = OLD, iou_type: str = "segm") -
 
 
 def judge(matches: Matches, protocol: Protocol = OLD) -> Result:
-    """Evaluates what was matched once, by one of the protocols."""
+    """Evaluates what was matched once, by one of the protocols.
+
+    Raises:
+        UserError: what is no `Matches`.
+    """
     if not isinstance(matches, Matches):
         raise UserError(f"judge takes Matches, not {type(matches).__name__}; make them by `match`")
     matches = matches.within(protocol)

@@ -43,6 +43,10 @@ def bootstrap(
     itself: a class seen in few images drops out, or comes with copies that its detections find twice. So
     their spread is told, around the value. In a paired difference most of that cancels.
 
+    Args:
+        n_resamples: B, at least 1.
+        seed: of the draws, from 0.
+
     Returns:
         For each of AP, AP50, AP75, APr, APc, APf.
 
@@ -81,6 +85,8 @@ def paired_bootstrap(
     Args:
         a: the matches of each seed of one row.
         b: those of the other; their number may differ.
+        n_resamples: B, at least 1.
+        seed: of the draws, from 0.
         protocol: by which they are judged, within which `Matches` may already be.
 
     Returns:
@@ -115,7 +121,7 @@ def interval(difference: float, resampled: np.ndarray) -> Interval:
 
 
 def draws(n_images: int, n_resamples: int, seed: int = 0) -> np.ndarray:
-    """How often each resample holds each image: (B, I) whole numbers, the same for the same arguments."""
+    """How often each of B resamples holds each image: (B, I) int64, the same for the same arguments."""
     if not n_images:
         return np.zeros((n_resamples, 0), np.int64)
     shares = np.full(n_images, 1 / n_images)
@@ -128,7 +134,7 @@ def replicates(
     """Each AP of a run on each resample: (B,) in percent, NaN where it could not be measured.
 
     To be kept: of two runs on the same images, the difference of what this gives is what `paired_bootstrap`
-    resamples. Metrics, resamples and errors are those of `paired_bootstrap`.
+    resamples. Metrics, B resamples from a seed, and errors are those of `paired_bootstrap`.
     """
     (runs,) = _checked([[matches]], n_resamples, seed)
     views = [_views(run, protocol) for run in runs]
@@ -136,7 +142,7 @@ def replicates(
 
 
 def fingerprint(matches: Matches, n_resamples: int, seed: int = 0) -> int:
-    """A number that runs share whose replicates belong together: same images and objects, same draws."""
+    """32 bits that runs share whose replicates belong together: same images and objects, same draws."""
     columns = (matches.image_ids, matches.category_ids, matches.object_image, matches.object_class)
     number = zlib.crc32(repr((n_resamples, seed)).encode())
     for column in columns:

@@ -365,7 +365,12 @@ def save_detections(
     Compressed, both are 0.2 of its size; boxes take half of its time, masks one and a half.
 
     Args:
+        path: what is there is replaced when all is written.
         masks: of the same detections, beside their boxes: (N,).
+        compress: whether to.
+
+    Raises:
+        UserError: `path` cannot be written.
 
     Example:
         >>> gt = read_ground_truth("lvis_v1_val.json", "segm")  # doctest: +SKIP

@@ -1,6 +1,7 @@
 """What is kept of an evaluated run, small enough to commit: all that tables, figures and claims are made of.
 
-Shapes: K classes, R resamples of the images, G rare objects, S of them with a picture, T adaptation passes.
+Shapes: K classes, R resamples of the images, G rare objects, S of them with a picture, T adaptation passes, N
+scenes, M detections in them.
 """
 
 from collections.abc import Mapping
@@ -37,6 +38,22 @@ class Rare(NamedTuple):
         return cls(np.zeros(0), np.zeros(0), np.zeros(0, int), np.zeros((0, 4)), [])
 
 
+class Scenes(NamedTuple):
+    """What was found in some images, with a score of `SHOWN` or more: a picture of what a detector does."""
+
+    image: np.ndarray  # (N,) ids of the images
+    place: np.ndarray  # (M,) which of the N
+    category: np.ndarray  # (M,) id of the class
+    score: np.ndarray  # (M,)
+    box: np.ndarray  # (M, 4) x, y, w, h in pixels
+    mask: list[bytes]  # M "counts" of pycocotools; empty where there are no masks
+
+    @classmethod
+    def none(cls) -> "Scenes":
+        """Of no image."""
+        return cls(*(np.zeros(0, int) for _ in range(3)), np.zeros(0), np.zeros((0, 4)), [])
+
+
 @dataclass(frozen=True, eq=False)
 class Record:
     """A run, judged.
@@ -47,6 +64,7 @@ class Record:
         replicates: of some metrics the values on each resample, (R,), NaN where there is none.
         class_ap: "segm" and "bbox": AP_Old of each class in percent, (K,), NaN for one without objects.
         rare: what was found of rare objects.
+        scenes: what was found in a few images.
         passes: a record of each adaptation pass, see `fasa.detection.adaptation`.
         machine: on what it was judged.
     """
@@ -56,6 +74,7 @@ class Record:
     replicates: dict[str, np.ndarray]
     class_ap: dict[str, np.ndarray]
     rare: Rare = field(default_factory=Rare.none)
+    scenes: Scenes = field(default_factory=Scenes.none)
     passes: list[dict[str, Any]] = field(default_factory=list)
     machine: str = ""
 
@@ -70,7 +89,8 @@ class Record:
             replicate_names=np.array(list(self.replicates), dtype=np.str_),
             replicates=np.where(np.isnan(kept), UNMEASURED, np.nan_to_num(kept / STEP).round()),
             machine=np.array(self.machine),
-            **{f"rare {name}": column for name, column in self._columns().items()},
+            **_columns("rare", self.rare, score=np.float16, iou=np.float16, pictured=np.int32),
+            **_columns("scenes", self.scenes, score=np.float16, place=np.int32),
             **{f"class_ap {kind}": np.asarray(ap, np.float32) for kind, ap in self.class_ap.items()},
         )
         arrays["replicates"] = arrays["replicates"].astype(np.uint16)
@@ -80,17 +100,6 @@ class Record:
             arrays[PASS + name] = column.astype(np.int32 if whole else np.float32)
         with replacing(path) as file:
             np.savez_compressed(file, **arrays)
-
-    def _columns(self) -> dict[str, np.ndarray]:
-        score, iou, pictured, box, mask = self.rare
-        return dict(
-            score=np.asarray(score, np.float16),
-            iou=np.asarray(iou, np.float16),
-            pictured=np.asarray(pictured, np.int32),
-            box=np.asarray(box, np.float32),
-            length=np.array([len(one) for one in mask], np.int32),
-            mask=np.frombuffer(b"".join(mask), np.uint8),
-        )
 
     @classmethod
     def load(cls, path: str | Path) -> "Record":
@@ -115,7 +124,6 @@ class Record:
             if name.startswith(PASS)
         }
         rows = zip(*passes.values(), strict=True)
-        ends = np.cumsum(arrays["rare length"])[:-1]
         return cls(
             metrics=dict(zip(arrays["metric_names"].tolist(), arrays["metrics"].tolist(), strict=True)),
             images=int(arrays["images"]),
@@ -123,14 +131,28 @@ class Record:
             class_ap={
                 name.partition(" ")[2]: ap for name, ap in arrays.items() if name.startswith("class_ap ")
             },
-            rare=Rare(
-                *(arrays[f"rare {name}"].astype(np.float64) for name in ("score", "iou")),
-                arrays["rare pictured"],
-                arrays["rare box"],
-                [part.tobytes() for part in np.split(arrays["rare mask"], ends)][
-                    : len(arrays["rare length"])
-                ],
-            ),
+            rare=_of_columns(Rare, "rare", arrays),
+            scenes=_of_columns(Scenes, "scenes", arrays),
             machine=str(arrays["machine"]),
             passes=[dict(zip(passes, row, strict=True)) for row in rows],
         )
+
+
+def _columns(what: str, found: Rare | Scenes, **kinds: type) -> dict[str, np.ndarray]:
+    """Arrays for an npz, ``{"rare score": ...}``; masks end to end, with the length of each."""
+    kinds |= dict(box=np.float32)
+    masks = dict(
+        length=np.array([len(one) for one in found.mask], np.int32),
+        mask=np.frombuffer(b"".join(found.mask), np.uint8),
+    )
+    columns = {name: np.asarray(x, kinds.get(name)) for name, x in found._asdict().items() if name != "mask"}
+    return {f"{what} {name}": column for name, column in (columns | masks).items()}
+
+
+def _of_columns(kind: type[Rare] | type[Scenes], what: str, arrays: Mapping[str, np.ndarray]):
+    """What `_columns` took apart; numbers of 16 bits become 64."""
+    columns = {name: arrays[f"{what} {name}"] for name in kind._fields if name != "mask"}
+    columns = {name: x.astype(np.float64) if x.dtype == np.float16 else x for name, x in columns.items()}
+    lengths = arrays[f"{what} length"]
+    parts = np.split(arrays[f"{what} mask"], np.cumsum(lengths)[:-1])[: len(lengths)]
+    return kind(**columns, mask=[part.tobytes() for part in parts])

@@ -89,7 +89,7 @@ def test_results_hold_every_row_and_metric(clone, first):
     names = metrics["mask_rcnn"].keys()
     assert not any(name.endswith(("APf", "APl")) for name in names)
     fasa = metrics["mask_rcnn_fasa"]
-    assert names >= {"segm_rare_score", "segm_rare_missed"}
+    assert names >= {"segm_rare_score", "segm_rare_low", "segm_rare_missed"}
     assert fasa.keys() - names == {"fasa_adaptations", "virtual_per_iteration", "fasa_groups"}
     assert fasa["fasa_adaptations"] == dict(mean=4, std=None, n=1, each=[4])
     assert {"rfs_r", "rfs_up_c"} <= metrics["mask_rcnn_rfs_fasa"].keys()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fasa.errors import UserError
-from fasa.record import STEP, Rare, Record
+from fasa.record import STEP, Rare, Record, Scenes
 
 PASSES = [
     dict(iteration=60, stage=0, probability=[0.5, 0.25], group=[0, 1], class_loss=[1.5, None]),
@@ -16,6 +16,14 @@ RARE = Rare(
     np.array([[1.0, 2, 3, 4.5], [np.nan] * 4]),
     [b"PoS1", b""],
 )
+SCENES = Scenes(
+    np.array([7, 2**40]),
+    np.array([1, 0]),
+    np.array([5, 2**40]),
+    np.array([0.3, 0.95]),
+    np.array([[1.0, 2, 3, 4.5], [0, 0, 1, 1]]),
+    [b"PoS1", b"abc"],
+)
 
 
 def record():
@@ -23,7 +31,7 @@ def record():
     replicates = dict(segm_AP=100 * rng.random(50), bbox_APr=np.array([np.nan, 100.0, *range(48)]))
     metrics = dict(segm_AP=100 / 3, bbox_APr=1e-7)
     ap = dict(segm=np.array([1 / 3, np.nan]), bbox=np.array([50.0, 0.0]))
-    return Record(metrics, 2**31 + 5, replicates, ap, RARE, PASSES, "A processor")
+    return Record(metrics, 2**31 + 5, replicates, ap, RARE, SCENES, PASSES, "A processor")
 
 
 def test_what_is_kept_comes_back(tmp_path):
@@ -37,7 +45,10 @@ def test_what_is_kept_comes_back(tmp_path):
         np.testing.assert_allclose(after.class_ap[kind], values, rtol=1e-6)
     for mine, theirs in zip(after.rare[:4], RARE[:4], strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-3)
-    assert after.rare.mask == RARE.mask and after.machine == "A processor"
+    for mine, theirs in zip(after.scenes[:5], SCENES[:5], strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-3)
+    assert after.rare.mask == RARE.mask and after.scenes.mask == SCENES.mask
+    assert after.machine == "A processor"
     assert [one["iteration"] for one in after.passes] == [60, 120]
     assert [one["group"] for one in after.passes] == [[0, 1], [0, 0]]
     assert [one["skipped"] for one in after.passes] == [0, 2]
@@ -55,6 +66,7 @@ def test_a_row_without_anything_is_kept_too(tmp_path):
     Record({}, 0, {}, {}).save(tmp_path / "a.npz")
     after = Record.load(tmp_path / "a.npz")
     assert not (after.metrics or after.replicates or after.passes or after.rare.mask or after.machine)
+    assert not (len(after.scenes.image) or len(after.scenes.score) or after.scenes.mask)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"nothing"])

@@ -3,6 +3,8 @@
 Shapes: K classes, P foreground RoIs of a batch.
 """
 
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,7 +14,7 @@ import torch.nn.functional as F
 from mmdet.registry import HOOKS
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import InfiniteSampler
-from mmengine.dist import get_world_size
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import Tensor, nn
@@ -28,7 +30,9 @@ from fasa.evaluation.inputs import GroundTruth, read_ground_truth
 from fasa.evaluation.matches import Matcher
 from fasa.evaluation.protocols import OLD
 from fasa.evaluation.reading import read
-from fasa.files import readable_errors
+from fasa.files import readable_errors, replacing
+
+KEPT = "passes.json"
 
 
 def instance_counts(dataset, num_classes: int) -> Tensor:
@@ -203,6 +207,9 @@ class AdaptationHook(Hook):
             augmenter.adapt(sign * value)
             record = dict(iteration=iteration, stage=stage) | augmenter.record() | {name: value.tolist()}
             self.history.append(record)
+        if is_main_process():
+            with replacing(Path(runner.work_dir, KEPT), "w") as file:
+                json.dump(dict(passes=self.history), file)
 
     def measure(self, model: nn.Module) -> list[Tensor]:
         """The signal of each box head, (K,); a metric is that of them all together."""

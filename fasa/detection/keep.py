@@ -30,9 +30,10 @@ from fasa.evaluation import (
     tide_replicates,
 )
 from fasa.job import Job
-from fasa.record import SHOWN, Rare, Record
+from fasa.record import SHOWN, Rare, Record, Scenes
 
 PICTURES = 200  # rare objects of which a record keeps mask and box: some 15 KB
+SCENES = 12  # of which it keeps the detections: some 5 KB
 
 
 def record(job: Job, detected: Detected, checkpoint: Path, history: dict, resamples: int) -> Record:
@@ -72,6 +73,7 @@ def record(job: Job, detected: Detected, checkpoint: Path, history: dict, resamp
         replicates={name: values for name, values in kept.items() if name in metrics},
         class_ap=class_ap,
         rare=found,
+        scenes=scenes(gt, detected.best),
         passes=history["passes"],
         machine=machine(),
     )
@@ -94,6 +96,30 @@ def rare_objects(gt: GroundTruth, best: dict[str, Detections], rare: np.ndarray)
     return Rare(score, iou, pictured, boxes, masks)
 
 
+def scenes(gt: GroundTruth, best: dict[str, Detections]) -> Scenes:
+    """What was found in the images with the most objects of rare classes, of as many with the most objects.
+
+    The annotations pick them, so that they are those of every run on the same images.
+
+    Args:
+        gt, best: as `rare_objects` takes them.
+    """
+    images = len(gt.image_ids)
+    rare = np.bincount(gt.image[(gt.frequency[gt.label] == "r") & ~gt.ignore], minlength=images)
+    picked = np.lexsort((np.arange(images), -np.bincount(gt.image, minlength=images), -rare))[:SCENES]
+    dt, ids = best[gt.iou_type], gt.image_ids[picked]
+    shown = np.flatnonzero(np.isin(dt.image_id, ids) & (dt.score >= SHOWN))
+    order = np.argsort(ids)
+    return Scenes(
+        ids,
+        order[np.searchsorted(ids[order], dt.image_id[shown])],
+        dt.category_id[shown],
+        dt.score[shown],
+        np.array([best["bbox"].shape[k] for k in shown]).reshape(-1, 4),
+        [dt.shape[int(k)] if gt.iou_type == "segm" else b"" for k in shown],
+    )
+
+
 def machine() -> str:
     """What computes here, as far as it may move the last digits: the GPU or the processor, and torch."""
     if torch.cuda.is_available():
@@ -114,14 +140,14 @@ def seen(best: np.ndarray, image: np.ndarray, weights: np.ndarray) -> dict[str, 
         weights: (B, I).
 
     Returns:
-        score, the mean of best, an object that was not found having 0, and missed, the share of objects
-        without a score from `SHOWN` on: (B,), NaN without objects.
+        score, the mean of best, an object that was not found having 0; low, the share of objects without a
+        score from `SHOWN` on; missed, of those that were not found at all: (B,), NaN without objects.
     """
     score = np.nan_to_num(best)
     mine = weights[:, image]
+    each = dict(score=score, low=score < SHOWN, missed=np.isnan(best))
     with np.errstate(invalid="ignore"):
-        total = mine.sum(axis=1)
-        return dict(score=100 * (mine @ score) / total, missed=100 * (mine @ (score < SHOWN)) / total)
+        return {name: 100 * (mine @ values) / mine.sum(axis=1) for name, values in each.items()}
 
 
 def remarks(job: Job, checkpoint: Path) -> dict[str, float]:

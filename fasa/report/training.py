@@ -1,11 +1,13 @@
-"""What a training tells, while it runs and afterwards: its losses, from the table that it keeps.
+"""What a training tells, while it runs and afterwards: its losses, and what its adaptation did.
 
-The table is written anew with every line that a training prints, see `fasa.detection.progress`, so to look at
-it is to watch it.
+The table of losses is written anew with every line that a training prints, see `fasa.detection.progress`, and
+the passes beside it with every pass, so to look at them is to watch it.
 """
 
 import asyncio
 import csv
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,7 +15,7 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 from fasa.errors import UserError
-from fasa.report.figures import nothing_ran
+from fasa.report.figures import adaptation, nothing_ran
 from fasa.report.style import GROUP_COLOURS
 
 LINES = ("-", "--", ":")
@@ -81,14 +83,38 @@ def show_losses(stage: str, kept: str | Path) -> None:
     Raises:
         UserError: it has not begun.
     """
-    kept = Path(kept)
 
-    def draw() -> Figure:
+    def draw(live: Path | None) -> Figure:
+        return losses(read_losses(live or Path(kept)), f"{stage}{', under way' if live else ''}")
+
+    _show(stage, Path(kept), draw)
+
+
+def show_adaptation(stage: str, kept: str | Path, frequency: Sequence[str]) -> None:
+    """Draw what the adaptation of a stage did, as `show_losses` does its losses.
+
+    Args:
+        stage: ``train@embedded-mask_rcnn_fasa-0``.
+        kept: the history that it leaves, see `fasa.detection.training.save_history`.
+        frequency: the group of each class, K.
+
+    Raises:
+        UserError: it has not begun.
+    """
+
+    def draw(live: Path | None) -> Figure:
+        path = live.with_name("passes.json") if live else Path(kept)
+        return adaptation([json.loads(path.read_text())["passes"] if path.exists() else []], frequency)
+
+    _show(stage, Path(kept), draw)
+
+
+def _show(stage: str, kept: Path, draw: Callable[[Path | None], Figure]) -> None:
+    def drawn() -> Figure:
         live = under_way(stage, kept)
-        path = live or kept
-        if not path.exists():
+        if not (live or kept.exists()):
             raise UserError(f"{stage} has not trained here yet. In a terminal: fasa run --here '{stage}'")
-        figure = losses(read_losses(path), f"{stage}{', under way' if live else ''}")
+        figure = draw(live)
         plt.close(figure)  # or it is shown a second time when the cell ends
         return figure
 
@@ -98,10 +124,10 @@ def show_losses(stage: str, kept: str | Path) -> None:
             changed = last.stat().st_mtime
             while last.exists() and last.stat().st_mtime == changed:
                 await asyncio.sleep(EVERY)
-            shown.update(draw())
+            shown.update(drawn())
             last = under_way(stage, kept)
 
-    shown = display(draw(), display_id=True)
+    shown = display(drawn(), display_id=True)
     if under_way(stage, kept):
         _tasks.add(task := asyncio.get_running_loop().create_task(follow()))
         task.add_done_callback(_tasks.discard)

@@ -7,7 +7,7 @@ from jobs import job
 import fasa
 from fasa.data import lvis
 from fasa.detection import keep
-from fasa.detection.keep import rare_objects, remarks, seen
+from fasa.detection.keep import rare_objects, remarks, scenes, seen
 from fasa.evaluation import Detections, read_ground_truth
 from fasa.evaluation.masks import Masks
 
@@ -16,7 +16,8 @@ def test_how_visible_rare_objects_are_by_hand():
     best, image = np.array([0.9, np.nan, 0.2]), np.array([0, 0, 2])
     found = seen(best, image, np.array([[1, 1, 1], [0, 5, 2], [0, 1, 0]]))
     np.testing.assert_allclose(found["score"], [110 / 3, 20, np.nan])
-    np.testing.assert_allclose(found["missed"], [200 / 3, 100, np.nan])
+    np.testing.assert_allclose(found["low"], [200 / 3, 100, np.nan])
+    np.testing.assert_allclose(found["missed"], [100 / 3, 0, np.nan])
 
 
 def filled(x, width):
@@ -26,11 +27,13 @@ def filled(x, width):
     return pycocotools.mask.encode(mask)
 
 
-@pytest.mark.parametrize("kind", ["segm", "bbox"])
-def test_of_each_object_the_best_detection_is_kept(kind, monkeypatch):
-    """Three objects: one found twice, one only by another class, and one in another image by two alike."""
-    monkeypatch.setattr(keep, "PICTURES", 3)
-    objects = [(1, 5, 0), (1, 5, 4), (2, 6, 0)]
+def glyphs(objects, found, frequency="rr"):
+    """Annotations and detections of two images of 8 x 8 and classes 5 and 6.
+
+    Args:
+        objects: image, class, x.
+        found: image, class, score, x, width.
+    """
     things = [
         dict(id=i, image_id=image, category_id=c, bbox=[x, 0, 4, 8], area=32, segmentation=filled(x, 4))
         for i, (image, c, x) in enumerate(objects)
@@ -38,16 +41,24 @@ def test_of_each_object_the_best_detection_is_kept(kind, monkeypatch):
     image = dict(height=8, width=8, neg_category_ids=[], not_exhaustive_category_ids=[])
     gt = dict(
         images=[image | dict(id=i) for i in (1, 2)],
-        categories=[dict(id=c, name=str(c), frequency="r") for c in (5, 6)],
+        categories=[dict(id=c, name=str(c), frequency=f) for c, f in zip((5, 6), frequency, strict=True)],
         annotations=things,
     )
     for thing in things:
         thing["segmentation"]["counts"] = thing["segmentation"]["counts"].decode()
-    found = [(2, 6, 0.5, 1, 4), (1, 5, 0.9, 0, 3), (1, 5, 0.2, 0, 4), (1, 6, 0.8, 4, 4), (2, 6, 0.5, 0, 4)]
     columns = [np.array(column) for column in zip(*found, strict=True)]
     masks = [filled(x, width)["counts"] for *_, x, width in found]
     boxes = np.array([[x, 0, width, 8] for *_, x, width in found], float)
-    best = dict(segm=Detections(*columns[:3], Masks.of(masks)), bbox=Detections(*columns[:3], boxes))
+    return gt, dict(segm=Detections(*columns[:3], Masks.of(masks)), bbox=Detections(*columns[:3], boxes))
+
+
+@pytest.mark.parametrize("kind", ["segm", "bbox"])
+def test_of_each_object_the_best_detection_is_kept(kind, monkeypatch):
+    """Three objects: one found twice, one only by another class, and one in another image by two alike."""
+    monkeypatch.setattr(keep, "PICTURES", 3)
+    found = [(2, 6, 0.5, 1, 4), (1, 5, 0.9, 0, 3), (1, 5, 0.2, 0, 4), (1, 6, 0.8, 4, 4), (2, 6, 0.5, 0, 4)]
+    gt, best = glyphs([(1, 5, 0), (1, 5, 4), (2, 6, 0)], found)
+    masks = [filled(x, width)["counts"] for *_, x, width in found]
     if kind == "bbox":
         del best["segm"]
     rare = rare_objects(read_ground_truth(gt, kind), best, np.arange(3))
@@ -57,6 +68,24 @@ def test_of_each_object_the_best_detection_is_kept(kind, monkeypatch):
     assert rare.mask == ([masks[1], b"", masks[4]] if kind == "segm" else [b""] * 3)
     monkeypatch.setattr(keep, "PICTURES", 2)
     assert rare_objects(read_ground_truth(gt, kind), best, np.arange(3)).pictured.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("kind", ["segm", "bbox"])
+def test_of_a_few_scenes_all_that_is_shown_is_kept(kind, monkeypatch):
+    """Image 2 has the rare object, image 1 more objects."""
+    found = [(1, 5, 0.9, 0, 3), (2, 6, 0.3, 1, 4), (2, 5, 0.8, 4, 2), (2, 6, 0.29, 0, 4)]
+    gt, best = glyphs([(1, 5, 0), (1, 5, 4), (2, 6, 0)], found, frequency="fr")
+    gt = read_ground_truth(gt, kind)
+    if kind == "bbox":
+        del best["segm"]
+    every = scenes(gt, best)
+    assert every.image.tolist() == [2, 1] and every.place.tolist() == [1, 0, 0]
+    assert every.category.tolist() == [5, 6, 5] and every.score.tolist() == [0.9, 0.3, 0.8]
+    assert every.box.tolist() == [[0, 0, 3, 8], [1, 0, 4, 8], [4, 0, 2, 8]]
+    masks = [filled(x, width)["counts"] for *_, x, width in found[:3]]
+    assert every.mask == (masks if kind == "segm" else [b""] * 3)
+    monkeypatch.setattr(keep, "SCENES", 1)
+    assert scenes(gt, best).image.tolist() == [2] and scenes(gt, best).place.tolist() == [0, 0]
 
 
 def test_remarks_are_of_rows_whose_method_they_are_about(tiny_glyphs, tmp_path):

@@ -70,6 +70,12 @@ def test_a_rank_that_was_killed_changes_nothing(trained):
     )
 
 
+def test_what_the_adaptation_did_can_be_looked_at_while_it_trains(trained):
+    for name in ("whole", "broken"):
+        told = json.loads((trained / name / "passes.json").read_text())
+        assert told["passes"] == json.loads((trained / "whole.json").read_text())["passes"]
+
+
 def test_what_is_written_is_one_process_model_and_all_ranks_draws(trained):
     state = torch.load(trained / "whole.pth", weights_only=True)["state_dict"]
     assert not any(name.startswith("module.") for name in state)

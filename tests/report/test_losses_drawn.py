@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("agg")
+import matplotlib.pyplot as plt
 import pytest
 
 from fasa.errors import UserError
@@ -47,3 +48,32 @@ def test_a_stage_under_way_is_told_from_one_that_has_ended(table):
         UserError, match="train@tiny-a-1 has not trained here .*: fasa run --here 'train@tiny-a-1'"
     ):
         training.show_losses("train@tiny-a-1", "kept.tsv")
+
+
+def test_what_the_adaptation_did_is_drawn_while_it_trains(table, monkeypatch):
+    """Nothing before the first pass; then what lies beside the losses; afterwards what was kept."""
+    drawn = []
+    monkeypatch.setattr(
+        training, "adaptation", lambda histories, frequency: drawn.append(histories[0]) or plt.figure()
+    )
+    monkeypatch.setattr(training, "display", lambda figure, **_: None)
+    monkeypatch.setattr(training.asyncio, "get_running_loop", lambda: Loop())
+    kept = Path("kept.json")
+    training.show_adaptation("train@tiny-a-0", kept, ["r"])
+    (table.parent / "passes.json").write_text('{"passes": [{"iteration": 9}]}')
+    training.show_adaptation("train@tiny-a-0", kept, ["r"])
+    kept.write_text('{"iterations": 5, "drawn": [], "passes": [{"iteration": 1}]}')
+    os.utime(table, (0, 0))
+    training.show_adaptation("train@tiny-a-0", kept, ["r"])
+    assert drawn == [[], [dict(iteration=9)], [dict(iteration=1)]]
+
+
+class Loop:
+    """Takes a task, and never runs it."""
+
+    def create_task(self, coroutine):
+        coroutine.close()
+        return self
+
+    def add_done_callback(self, callback):
+        callback(self)

@@ -81,7 +81,8 @@ the seeds, so look at them. The 95% interval is
 - of what is measured once a run, from the lowest seed to the highest.
 
 None knows of luck in training; for that there are the seeds. A deviation over seeds is not told of below
-{ENOUGH} seeds. Rules and margins stood before the runs that they judge (`fasa/report/claims.yaml`)."""
+{ENOUGH} seeds. Rules and margins stood before the runs that they judge, but for those called "added
+later" (`fasa/report/claims.yaml`)."""
 
 
 class Claim(Section):
@@ -375,9 +376,15 @@ def text(checks: Sequence[Check], profile: str) -> str:
     for letter in sorted({check.claim.id[0] for check in checks}):
         mine = [check for check in checks if check.claim.id[0] == letter]
         parts += [f'<a id="claims-{letter.lower()}"></a>', f"### {letter}: {SECTIONS[letter]}", _table(mine)]
-    by_claim = {check.claim.id: check.claim for check in checks if check.verdict in (OPPOSITE, NOT_SEEN)}
+    by_claim = {
+        check.claim.id: check.claim
+        for check in checks
+        if check.verdict in (OPPOSITE, NOT_SEEN)
+        or check.verdict == UNTOLD
+        and profile in check.claim.findings
+    }
     if by_claim:
-        parts.append("### Of what is not seen")
+        parts.append("### Of what is not seen, or not to be told")
         parts += [
             f"**{claim.id}**, {claim.says}: {claim.findings.get(profile, 'not looked into yet.').strip()}"
             for claim in by_claim.values()

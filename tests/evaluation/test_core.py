@@ -36,6 +36,9 @@ def test_the_core_is_there_where_a_compiler_is():
     """The tests of the core compare NumPy with itself where it is not."""
     build = f"{sys.executable} -c 'from setuptools import setup; setup()' build_ext --inplace"
     assert native.core or not shutil.which("c++"), f"build the core: {build}"
+    if native.core:
+        source = native.core.path.with_name("core.cpp")
+        assert source.stat().st_mtime <= native.core.path.stat().st_mtime, f"core.cpp is newer: {build}"
 
 
 def test_a_core_of_another_version_is_none(tmp_path, monkeypatch):

@@ -353,6 +353,22 @@ def test_a_class_is_chosen(run, lab):
 
 
 @browser.needs_chromium
+@pytest.mark.parametrize("report", ["tiny", "embedded"])
+def test_no_table_of_a_report_is_cut_off(clone, first, chromium, report):
+    page = chromium.new_page(viewport=dict(width=1280, height=900))
+    page.goto(((clone if report == "tiny" else ROOT) / f"results/{report}/report.html").as_uri())
+    tables = "[...document.querySelectorAll('.wide')].filter(one => one.querySelector('table'))"
+    assert page.evaluate(f"{tables}.length") > 20
+    assert (
+        page.evaluate(
+            f"{tables}.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.innerText)"
+        )
+        == []
+    )
+    page.close()
+
+
+@browser.needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 800, 1280])
 def test_the_report_fits_every_window(clone, first, chromium, width, scheme):

@@ -97,16 +97,17 @@ def rare_objects(gt: GroundTruth, best: dict[str, Detections], rare: np.ndarray)
 
 
 def scenes(gt: GroundTruth, best: dict[str, Detections]) -> Scenes:
-    """What was found in the images with the most objects of rare classes, of as many with the most objects.
+    """What was found in images with an object of a rare class, and of these in those with the fewest objects.
 
-    The annotations pick them, so that they are those of every run on the same images.
+    The annotations pick them, so that they are those of every run on the same images; fewer objects are
+    easier to look at.
 
     Args:
         gt, best: as `rare_objects` takes them.
     """
     images = len(gt.image_ids)
-    rare = np.bincount(gt.image[(gt.frequency[gt.label] == "r") & ~gt.ignore], minlength=images)
-    picked = np.lexsort((np.arange(images), -np.bincount(gt.image, minlength=images), -rare))[:SCENES]
+    rare = np.bincount(gt.image[(gt.frequency[gt.label] == "r") & ~gt.ignore], minlength=images) > 0
+    picked = np.lexsort((np.arange(images), np.bincount(gt.image, minlength=images), ~rare))[:SCENES]
     dt, ids = best[gt.iou_type], gt.image_ids[picked]
     shown = np.flatnonzero(np.isin(dt.image_id, ids) & (dt.score >= SHOWN))
     order = np.argsort(ids)

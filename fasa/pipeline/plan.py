@@ -118,7 +118,9 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
     asked, known = params.classify.sets, params.classification.sets
     others = [name for name in known if name not in asked]  # told of where they have run
     trained = {
-        name: dict(epochs=one.schedule.epochs, precision=one.precision, shots=one.shots)
+        name: dict(
+            kind=one.data["kind"], epochs=one.schedule.epochs, precision=one.precision, shots=one.shots
+        )
         for name, one in known.items()
     }
     classifiers = dict(sets=asked, others=others, rows=params.classify.rows, seeds=params.classify.seeds)
@@ -247,6 +249,8 @@ def write(params: Params) -> int:
     JOBS.mkdir(parents=True, exist_ok=True)
     for name, job in planned.items():  # cut short by a crash, they are not what DVC knows, and planned anew
         (JOBS / f"{name}.json").write_text(json.dumps(job, indent=1, ensure_ascii=False) + "\n")
+    for profile in params.profiles:  # the report reads what studies have chosen; many profiles have none
+        Path("results", profile, "choice").mkdir(parents=True, exist_ok=True)
     for notebook in sorted({job["notebook"] for job in planned.values()}):
         source = strip.staged(strip.read(SOURCES / f"{notebook}.ipynb"))
         strip.write(source, NOTEBOOKS / f"{notebook}.ipynb")

@@ -7,6 +7,7 @@ from typing import Any
 
 from fasa.report import tables
 
+STAND_INS = ("glyphs", "digits")  # for CIFAR-100; told of where they are asked for
 RUNS = Path("results", "classify")  # of all sets, so that the report may depend on one folder
 
 Records = dict[str, dict[int, dict]]  # by row and seed: what `fasa.classification.experiment.run` says
@@ -26,8 +27,8 @@ def section(name: str, sets: dict[str, Records], trained: dict[str, dict[str, An
     """A table of appendix.yaml for each set, in Markdown.
 
     Args:
-        trained: how, on each set: epochs, precision, and shots, below how many images a class is few-shot,
-            and above how many many-shot.
+        trained: of each set its kind, and how it is trained on: epochs, precision, and shots, below how many
+            images a class is few-shot, and above how many many-shot.
     """
     parts = []
     for set_name, records in sets.items():
@@ -42,6 +43,14 @@ def section(name: str, sets: dict[str, Records], trained: dict[str, dict[str, An
             tables.words(row) for row, runs in records.items() if next(iter(runs.values()))["leaky"]
         ]:
             parts.append(f"Leaky, adapted to the very images they are judged on: {', '.join(leaky)}.")
+    for set_name, how in trained.items():
+        if set_name in sets or how["kind"] in STAND_INS:
+            continue
+        parts += [
+            f"### On {set_name}",
+            f"Not run: {how['epochs']} epochs in {how['precision']}. With `{set_name}` under `classify.sets` "
+            f"in `params.yaml`: `fasa run 'classify@{set_name}-*'`.",
+        ]
     return "\n\n".join(parts) or "No set of classification is asked for."
 
 

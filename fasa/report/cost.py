@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fasa.report.tables import definition, markdown, words
+from fasa.report.tables import definition, markdown, named
 
 Cost = dict[str, dict[str, dict[str, float]]]  # by row and variant, as from `fasa.detection.cost.measure`
 TWO = ("mask_rcnn_rfs", "mask_rcnn_rfs_fasa")  # the rows of Table 5
@@ -30,15 +30,14 @@ def table(cost: Cost, rows: Sequence[str]) -> str:
                 time, memory = f"{time} ({seconds} ± {deviation})", f"{memory} ({gigabytes})"
             passes = f"{one['pass_seconds']:.1f}" if "pass_seconds" in one else "-"
             more, what = f"{100 * (one['seconds'] / base - 1):+.1f}%", name.partition(", ")[2]
-            first = words(row) + (f", {what}" if what else "")
             numbers = [time, more, memory, f"{one['growth']:+.1f}", f"{one['state']:.2f}", passes]
-            body.append([first, *numbers, f"`{row}`"])
+            body.append([named(row, what), *numbers])
         if row not in cost:
             there = paper.get(row)
             brackets = f"not run ({there[0]} ± {there[1]})" if there else "not run"
             memory = f"- ({there[2]})" if there else "-"
-            body.append([words(row), brackets, "-", memory, "-", "-", "-", f"`{row}`"])
-    return markdown(["", *columns, "row"], body)
+            body.append([named(row), brackets, "-", memory, "-", "-", "-"])
+    return markdown(["", *columns], body)
 
 
 def extremes(cost: Cost, rows: Sequence[str]) -> str:

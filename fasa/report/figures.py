@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from fasa.data.lvis import image_path
@@ -28,6 +29,7 @@ TIDE_SPECIAL = dict(FalsePos="false\npositives", FalseNeg="false\nnegatives")
 DENSE = 200  # classes in a plane, from which on not all names can be read
 LARGE = 0.05  # the share of classes from which on a group's names are left out there
 LISTED = 24  # groups in a map's legend
+HALO = [withStroke(linewidth=2, foreground="white")]  # around text that lies on colours
 Runs = dict[str, dict[int, dict[str, float]]]  # metrics by row and seed
 
 
@@ -151,7 +153,7 @@ def rows_by_frequency(runs: Runs, title: str, kind: str = "segm") -> Figure:
         first = next(iter(runs.values()))
         values = [first[seed].get(f"{kind}_{metric}", np.nan) for seed in shared]
         axes.axvline(np.mean(values) if values else np.nan, color="0.3", linestyle="--", linewidth=1)
-        axes.set(title=name, xlabel=f"{NAMES[kind]} AP on val [%]")
+        axes.set(title=name)
         if np.isnan(axes.dataLim.x0) or not np.isfinite(axes.dataLim.x0):
             axes.set_xticks([])
             axes.text(
@@ -175,6 +177,7 @@ def rows_by_frequency(runs: Runs, title: str, kind: str = "segm") -> Figure:
     if any(set(seeds) - shared for seeds in runs.values()):
         handles.append(mark("o", "a seed that some lack: compares with none", mfc="none"))
     handles.append(mark("$\\mathbf{A}$", "rows with FASA", row_colour("fasa"), markersize=9))
+    panels[1].set_xlabel(f"{NAMES[kind]} AP on val [%]")  # once: three of them run into each other
     figure.suptitle(f"{title}: {NAMES[kind]} AP of rare, common and frequent classes")
     figure.legend(handles=handles, ncols=3, loc="outside lower center")
     return figure
@@ -353,7 +356,7 @@ def partner_shares(shares: dict[int, tuple[float, float]]) -> Figure:
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(shares), shares)
     axes.set(xlabel="images in a batch", ylabel="tail classes of a batch [%]", ylim=(-3, 103))
-    figure.suptitle("Tail classes whose confusing classes are in the batch")
+    figure.suptitle("Tail classes whose confusing classes are in the batch (mean over seeds)")
     figure.legend(title="of its three\nconfusing classes", loc="outside right center")
     return figure
 
@@ -524,7 +527,16 @@ def group_map(points: np.ndarray, groups: np.ndarray, names: list[str], frequenc
         axes.scatter(*mine.T, s=area, alpha=0.45, edgecolors="none", **style)
         middle = mine[[np.argmin(np.sum((mine - mine.mean(axis=0)) ** 2, axis=1))]]
         for place in middle if dense else mine:
-            axes.annotate(number, place, (9, -11), textcoords="offset points", fontsize=7, color="0.3")
+            axes.annotate(
+                number,
+                place,
+                (9, -11),
+                textcoords="offset points",
+                fontsize=7,
+                color="0.3",
+                path_effects=HALO,
+                zorder=4,
+            )
         handles.append(
             Line2D([], [], linestyle="", alpha=0.6, label=f"{number}: {_classes(sizes[group])}", **style)
         )
@@ -532,15 +544,15 @@ def group_map(points: np.ndarray, groups: np.ndarray, names: list[str], frequenc
     if alone.any():
         axes.scatter(*points[alone].T, s=area, facecolors="none", edgecolors="0.75")
     for (x, y), group, name, letter in zip(points, groups, names, frequency, strict=True):
-        weight = "bold" if letter == "r" else "normal"
+        style = dict(color=COLOUR["r"], path_effects=HALO) if letter == "r" else {}
         if not dense or 1 < sizes[group] < LARGE * len(groups):
-            axes.text(x, y, name, ha="center", va="center", fontsize=font, weight=weight)
+            axes.text(x, y, name, ha="center", va="center", fontsize=font, **style)
     if len(handles) > LISTED:
         more = len(handles) - LISTED
         handles = [*handles[:LISTED], Line2D([], [], linestyle="", label=f"and {more} smaller ones")]
     if alone.any():
         handles.append(mark("o", f"{_classes(alone.sum())} alone", "0.75", mfc="none"))
-    handles.append(Line2D([], [], linestyle="", marker="$\\mathbf{A}$", color="black", label="bold: rare"))
+    handles.append(mark("$A$", "a rare class", COLOUR["r"], markersize=9))
     axes.set(xlabel="t-SNE 1", ylabel="t-SNE 2", xticks=[], yticks=[])
     several = (sizes > 1).sum()
     found = f"{several} {'group' if several == 1 else 'groups'} of two or more, {(sizes == 1).sum()} alone"

@@ -3,12 +3,14 @@
 Shapes: K classes, P permutations.
 """
 
+from string import ascii_lowercase as LETTERS
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
 from fasa.report.claims import PERMUTATIONS, companions, look_alikes, nearness, same_group
-from fasa.report.figures import group_map, line
+from fasa.report.figures import HALO, group_map, line, mark
 from fasa.report.tables import markdown, signed
 
 BLUE = "#0000CC"
@@ -94,7 +96,7 @@ def table(groups: dict[int, list[dict]]) -> str:
 
 
 def figure(classes: list[dict]) -> Figure:
-    """The map of the classes and their groups; look-alikes boxed, companions circled where no other lies."""
+    """The map of the classes and their groups; look-alikes boxed, companions circled, as one where near."""
     points = np.array([one["point"] for one in classes])
     groups = np.array([one["group"] for one in classes])
     drawn = group_map(points, groups, *([one[key] for one in classes] for key in ("shown", "frequency")))
@@ -113,6 +115,7 @@ def figure(classes: list[dict]) -> Figure:
             others = mine[mine != one]
             nearest = others[np.linalg.norm(points[others] - points[one], axis=1).argmin()]
             axes.plot(*points[[one, nearest]].T, color="black", linestyle=":", linewidth=1, zorder=0)
+    rings = 0
     for pair in companions(classes):
         a, b = points[pair]
         length = np.hypot(*(b - a))
@@ -122,14 +125,24 @@ def figure(classes: list[dict]) -> Figure:
         if length < NEAR * width and ellipse.contains_points(points).sum() == 2:
             axes.add_patch(ellipse)
         else:
-            axes.plot(*points[pair].T, color=BLUE, linestyle=":", linewidth=1, zorder=0)
+            axes.scatter(*points[pair].T, s=620, facecolors="none", edgecolors=BLUE, linewidths=1.4, zorder=3)
+            for place in points[pair]:
+                style = dict(fontsize=9, color=BLUE, weight="bold", path_effects=HALO, zorder=4)
+                axes.annotate(
+                    LETTERS[rings % len(LETTERS)], place, (-16, 7), textcoords="offset points", **style
+                )
+            rings += 1
     marks = {
         Rectangle: line("box: look-alikes of one group, near and alone", "black", ls="--"),
         "black": line("other look-alikes, to the nearest", "black", ls=":", lw=1),
         Ellipse: line("ellipse: often seen together, near and alone", BLUE, lw=1.4),
-        BLUE: line("others often seen together", BLUE, ls=":", lw=1),
+        BLUE: mark("o", "rings of one letter: often seen together", BLUE, mfc="none", markersize=11),
     }
-    there = {type(one) for one in axes.patches} | {one.get_color() for one in axes.lines}
-    handles = [handle for mark, handle in marks.items() if mark in there]
+    there = (
+        {type(one) for one in axes.patches}
+        | {one.get_color() for one in axes.lines}
+        | ({BLUE} if rings else set())
+    )
+    handles = [handle for kind, handle in marks.items() if kind in there]
     drawn.legend(handles=handles, ncols=2, loc="outside lower left")
     return drawn

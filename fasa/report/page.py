@@ -8,6 +8,7 @@ import html
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -57,12 +58,13 @@ code {{ background: var(--soft); padding: .1em .3em; border-radius: 3px; font-si
   linear-gradient(270deg, var(--shadow), transparent) right / 1rem 100% no-repeat }}
 .wide:has(table) {{ width: fit-content; max-width: 100% }}
 table {{ border-collapse: collapse; font-size: .88em; font-variant-numeric: tabular-nums }}
-td, th {{ padding: .3em .6em; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line) }}
+td, th {{ padding: .3em .5em; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line) }}
 td {{ white-space: nowrap }}
 td.text {{ white-space: normal; min-width: 15rem }}
-th {{ background: var(--soft); white-space: nowrap }}
+td.words {{ white-space: normal; min-width: 9rem }}
+th {{ background: var(--soft) }}
 td:first-child, th:first-child {{ position: sticky; left: 0; box-shadow: 1px 0 var(--line) }}
-td:first-child {{ background: var(--back) }}
+td:first-child {{ background: var(--back); overflow-wrap: anywhere }}
 td[data-verdict="✓"] {{ color: var(--seen) }}
 td[data-verdict="✗"] {{ color: var(--opposite) }}
 pre {{ background: var(--soft); padding: .6em; overflow-x: auto }}
@@ -99,8 +101,27 @@ def show_figure(figure: Figure, path: str | Path, alt: str) -> None:
     path = output(path)
     style.save(figure, path)
     plt.close(figure)
-    saved = path.with_suffix(".png")
-    place = f"{path.parent.name}/{saved.name}"
+    _show(path.with_suffix(".png"), alt)
+
+
+def show_saved(drawn: str | Path, path: str | Path, alt: str) -> None:
+    """Show a figure that another stage has drawn, ``drawn.png`` and ``drawn.svg``; nothing where it is not.
+
+    Args:
+        drawn: without a suffix.
+        path, alt: as `show_figure` takes them.
+    """
+    sources = [Path(drawn).with_suffix(suffix) for suffix in (".png", ".svg")]
+    if not all(source.exists() for source in sources):
+        return
+    copies = [output(path).with_suffix(source.suffix) for source in sources]
+    for source, copy in zip(sources, copies, strict=True):
+        shutil.copyfile(source, copy)
+    _show(copies[0], alt)
+
+
+def _show(saved: Path, alt: str) -> None:
+    place = f"{saved.parent.name}/{saved.name}"
     display(Image(saved.read_bytes()), metadata={"image/png": dict(alt=alt, place=place)})
 
 
@@ -143,6 +164,11 @@ def page(markdown: str, folder: Path) -> str:
                 raise UserError(f"{folder / drawn}: no such figure; run the stage anew")
             return super().image(text, drawn, title)
 
+        def link(self, text, url, title=None):
+            """A page that is sent alone has no files beside it: they are named."""
+            there = re.match("#|https?:", url)
+            return super().link(text, url, title) if there else f"{text} (<code>{url.lstrip('./')}</code>)"
+
     renderer = Renderer(escape=False, embed_images=True, exclude_anchor_links=True, path=str(folder))
     body = MarkdownWithMath(renderer=renderer).render(markdown)
     body = re.sub(r"(<table>.*?</table>|<img [^>]*>)", r'<div class="wide">\1</div>', body, flags=re.DOTALL)
@@ -154,12 +180,16 @@ def page(markdown: str, folder: Path) -> str:
 
 
 def _cell(found: re.Match) -> str:
-    """A cell of a table, marked where its text is long enough to wrap, or begins with a verdict's mark."""
-    inside = found[1]
-    if len(re.sub("<.*?>", "", inside)) >= 40:
-        return f'<td class="text">{inside}</td>'
+    """A cell of a table, marked where its text is long enough to wrap, or begins with a verdict's mark.
+
+    The paper's number, in brackets, goes below ours.
+    """
+    inside = re.sub(r"^([-\d.± ]+|not run) (\([\d.± ]+\))$", r"\1<br>\2", found[1])
+    longest = max(len(re.sub("<.*?>", "", line)) for line in re.split("<br ?/?>", inside))
+    if longest >= 20:
+        return f'<td class="{"text" if longest >= 40 else "words"}">{inside}</td>'
     mark = inside[:1] if re.match("[✓✗○?…] ", inside) else ""
-    return f'<td data-verdict="{mark}">{inside}</td>' if mark else found[0]
+    return f'<td data-verdict="{mark}">{inside}</td>' if mark else f"<td>{inside}</td>"
 
 
 def section(markdown: str, title: str) -> str:

@@ -74,7 +74,7 @@ def figure(
         found = (truth, *(_shape(one[0], place, gt) for one in (without, with_fasa)))
         for axes, shape, what in zip(panels[:, column], found, ("truth", "right", "right"), strict=True):
             axes.imshow(pixels, cmap="gray", extent=extent, interpolation="none")
-            _outline(axes, shape, sizes, COLOUR[what])
+            outline(axes, shape, sizes, COLOUR[what])
             axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
         for axes, runs in zip(panels[1:, column], (without, with_fasa), strict=True):
             score = runs[0].rare.score[runs[0].rare.pictured[place]]
@@ -94,13 +94,14 @@ def percent(score: float) -> str:
 def reading(without: Sequence[Record], with_fasa: Sequence[Record]) -> str:
     """How the best scores of rare objects differ, in a sentence."""
     rows = (without, with_fasa)
-    each = [np.nan_to_num(np.concatenate([one.rare.score for one in runs])) for runs in rows]
+    scores = [np.concatenate([one.rare.score for one in runs]) for runs in rows]
+    each, missed = map(np.nan_to_num, scores), [100 * np.isnan(one).mean() for one in scores]
     (before, lost), (after, still) = ((one.mean(), 100 * (one < SHOWN).mean()) for one in each)
     return (
         f"**Read:** of {len(without[0].rare.score)} rare objects, {seeds(len(without))}, the best score is "
         f"{100 * before:.1f}% on average without FASA and {100 * after:.1f}% with it, one that was not found "
         f"counting 0. {100 - lost:.0f}% and {100 - still:.0f}% of them have a score of {100 * SHOWN:.0f}% or "
-        "more."
+        f"more, {missed[0]:.0f}% and {missed[1]:.0f}% have no detection at all (missed)."
     )
 
 
@@ -113,14 +114,14 @@ def _distribution(axes: Axes, without: Sequence[Record], with_fasa: Sequence[Rec
             axes.plot(100 * scores, line, color=colour, linewidth=0.8, alpha=0.5)
         axes.plot(100 * scores, np.mean(each, axis=0), color=colour, linewidth=2.5, label=label)
     axes.axvline(100 * SHOWN, color="0.4", linestyle="--", linewidth=1)
-    axes.text(100 * SHOWN + 2, 62, "detections are\noften shown\nfrom here on", color="0.35", fontsize=9)
+    axes.text(100 * SHOWN + 2, 45, "detections are\noften shown\nfrom here on", color="0.35", fontsize=9)
     axes.set(
         xlabel="score [%]",
         ylabel="rare objects with that score or more [%]",
         xlim=(0, 100),
         ylim=(0, 100),
     )
-    axes.legend(loc="upper right", title="all rare objects")
+    axes.legend(loc="upper right", title="all rare objects\n(thin: one seed,\nthick: their mean)")
 
 
 def _shape(run: Record, place: int, gt: GroundTruth) -> bytes | np.ndarray | None:
@@ -131,7 +132,7 @@ def _shape(run: Record, place: int, gt: GroundTruth) -> bytes | np.ndarray | Non
     return None if np.isnan(box).any() else box
 
 
-def _box(shape: bytes | np.ndarray, sizes: dict[str, int]) -> np.ndarray:
+def box_of(shape: bytes | np.ndarray, sizes: dict[str, int]) -> np.ndarray:
     """x, y, w, h."""
     if isinstance(shape, bytes):
         return pycocotools.mask.toBbox(dict(size=[sizes["height"], sizes["width"]], counts=shape))
@@ -140,14 +141,15 @@ def _box(shape: bytes | np.ndarray, sizes: dict[str, int]) -> np.ndarray:
 
 def _frame(truth: bytes | np.ndarray, sizes: dict[str, int]) -> tuple[int, int, int, int]:
     """A square of the image around an object, with some of what is around it: left, right, top, bottom."""
-    x, y, width, height = _box(truth, sizes)
+    x, y, width, height = box_of(truth, sizes)
     side = int(min(1.7 * max(width, height), sizes["width"], sizes["height"]))
     left = int(np.clip(x + width / 2 - side / 2, 0, sizes["width"] - side))
     top = int(np.clip(y + height / 2 - side / 2, 0, sizes["height"] - side))
     return left, left + side, top, top + side
 
 
-def _outline(axes: Axes, shape: bytes | np.ndarray | None, sizes: dict[str, int], colour: str) -> None:
+def outline(axes: Axes, shape: bytes | np.ndarray | None, sizes: dict[str, int], colour: str) -> None:
+    """Draw around a mask, or a box; nothing where there is none."""
     if shape is None:
         return
     if isinstance(shape, bytes):

@@ -5,7 +5,8 @@ from statistics import mean
 import numpy as np
 
 from fasa.report.defaults import default
-from fasa.report.tables import markdown
+from fasa.report.summary import spread
+from fasa.report.tables import cell, markdown
 
 MARGIN = "mask_rcnn_angular"  # and all rows whose names begin like that
 CAM = "mask_rcnn_cam"  # what confuses is what it had learnt at its end
@@ -71,10 +72,9 @@ def section(
     metrics = {f"segm_{name}": f"mask {name}" for name in ("AP", "APr", "APc", "APf")}
     body, known = [], []
     for margin, seeds in margins.items():
-        columns = [[seed.get(metric, np.nan) for seed in seeds.values()] or [np.nan] for metric in metrics]
-        means = [mean(column) for column in columns]
-        known += [means[0]] if np.isfinite(means[0]) else []
-        cells = [_cell(value, 1) for value in means]
+        found = spread(list(seeds.values())) if seeds else {}
+        known += [found["segm_AP"]["mean"]] if "segm_AP" in found else []
+        cells = [cell(found.get(metric)) for metric in metrics]
         body.append([f"{margin:g}", *(cells if seeds else ["not run", *cells[1:]]), str(len(seeds))])
     sensitivity = markdown(["m_a", *metrics.values(), "n"], body)
     body = [[str(size), *(_cell(share, 0) for share in both)] for size, both in shares.items()]
@@ -94,11 +94,22 @@ def section(
         if name == "mask_rcnn" or "frozen" in name
     ]
     stages = markdown(["", "seconds of an iteration", "more than plain, %"], body or [["not run", "-", "-"]])
+    both = sum(one["seconds"] for name, one in measured.items() if "frozen" in name)
+    takes = f"**Read:** an iteration of both stages takes {both / plain:.1f} times one of plain training."
+    takes = takes if both and plain == plain else ""
+    often = ""
+    if repeats:
+        (least, (_, few)), *_, (most, (_, many)) = [*repeats.items()] * 2
+        spans = (f"{_cell(few[group], 1)} to {_cell(many[group], 1)}" for group in "rf")
+        often = (
+            f"**Read:** from {least:g} to {most:g} images of rare classes come {next(spans)} times and of "
+        )
+        often += f"frequent ones {next(spans)} times, rounded up."
     told = f"**Read:** AP lies between {min(known):.1f} and {max(known):.1f}." if known else ""
     meet = ""
     if shares:
-        size, (_, every) = next(iter(shares.items()))
-        meet = f"**Read:** in a batch of {size} images {every:.0f}% of tail classes meet all three."
+        each = [f"{every:.0f}% in a batch of {size}" for size, (_, every) in shares.items()]
+        meet = f"**Read:** of tail classes all three are met by {', '.join({each[0]: 0, each[-1]: 0})}."
     return f"""### Angular transfer over the margin m_a (mask AP in percent)
 
 {sensitivity}
@@ -108,7 +119,7 @@ def section(
 ### CAM mixing: tail classes of a batch that meet a confusing class in it
 
 Chu et al. mix a tail object with objects of its three most confusing classes. Images are drawn as in
-training; what is confusing is what `{CAM}` had learnt at its end.
+training; what is confusing is what `{CAM}` had learnt at its end. Means over its seeds.
 
 {partners}
 
@@ -121,9 +132,13 @@ and a set of few images needs a larger one ([that of the rows](#the-set-up)).
 
 {factors}
 
+{often}
+
 ### Feature transfer: the time of its two stages
 
 {stages}
+
+{takes}
 
 A stage trains a part of the network only, so it takes the iterations of both to do what plain training does.
 Its encoder makes it another network: the warm-up, which other rows share, is its own."""

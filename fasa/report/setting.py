@@ -16,6 +16,10 @@ STUDIES = dict(
     "been given up)",
     prob_scale="FASA's `prob_scale`, which says how many virtual samples are drawn",
 )
+STUDIED = {  # what a study has drawn, and what a reader who does not see it should know
+    "regime/levers": "AP of rare and of frequent classes on tune under each candidate of the optimizer.",
+    "prob_scale/curve": "Mask AP on tune over FASA's prob_scale, by frequency group.",
+}
 KINDS = dict(
     glyphs="scenes of {objects[0]} to {objects[1]} coloured characters, {image_size} pixels wide, rendered "
     "from fonts; a class is a character",

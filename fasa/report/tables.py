@@ -70,6 +70,11 @@ def cell(value: dict | None, number: Callable[[float], str] = "{:.1f}".format) -
     return number(value["mean"]) + (f" ± {value['std']:.1f}" if value["std"] is not None else "")
 
 
+def named(row: str, variant: str = "") -> str:
+    """The first cell of a row's line: in words, and its name in params.yaml below."""
+    return f"{words(row)}{', ' * bool(variant)}{variant}<br>`{row}`"
+
+
 def markdown(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table, columns aligned so that it reads well on a terminal too."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
@@ -103,16 +108,15 @@ def appendix(name: str, summary: dict, columns: list[str] | None = None, gains: 
         if row in paper:
             pairs = zip(cells, paper[row], strict=True)
             cells = [ours if theirs is None else f"{ours} ({theirs})" for ours, theirs in pairs]
-        body.append([words(row), *cells, str(n)])
+        body.append([named(row), *cells, str(n)])
         if gains is not None:
             gained = [gains.get(row, {}).get(column) for column in columns[:2]]
             body[-1] += [cell(gain, signed) for gain in gained]
             body[-1].append(words(table["against"][row]) if row in gains else "-")
-        body[-1].append(f"`{row}`")
     header = ["", *map(column_name, columns), "n"]
     if gains is not None:
         header += [*(f"gain, {column_name(column)}" for column in columns[:2]), "over"]
-    return markdown([*header, "row"], body)
+    return markdown(header, body)
 
 
 def section(name: str, found: dict, scale: Scale) -> str:

@@ -130,7 +130,7 @@ def test_scenes_and_group_map_draw(tiny_glyphs):
     )
     assert figure.get_suptitle() == "3 classes by their mean embeddings: 1 group of two or more, 1 alone"
     assert [text.get_text() for text in figure.axes[0].texts] == ["1", "1", "a", "b", "c"]
-    assert explained(figure) == ["1: 2 classes", "1 class alone", "bold: rare"]
+    assert explained(figure) == ["1: 2 classes", "1 class alone", "a rare class"]
 
 
 def test_of_a_thousand_classes_the_names_in_small_groups_are_written():
@@ -142,7 +142,7 @@ def test_of_a_thousand_classes_the_names_in_small_groups_are_written():
 def test_groups_beyond_the_legend_are_counted():
     groups = np.repeat(np.arange(figures.LISTED + 6), 2)
     figure = figures.group_map(np.zeros((len(groups), 2)), groups, ["a"] * len(groups), "f" * len(groups))
-    assert explained(figure)[-2:] == ["and 6 smaller ones", "bold: rare"]
+    assert explained(figure)[-2:] == ["and 6 smaller ones", "a rare class"]
 
 
 def test_rows_by_frequency_show_each_seed_and_what_compares():

@@ -63,4 +63,7 @@ def test_look_alikes_are_boxed_and_companions_circled():
     (box,), (ellipse,) = ([one for one in axes.patches if type(one) is kind] for kind in (Rectangle, Ellipse))
     assert box.get_x() < 0 < box.get_x() + box.get_width() and tuple(ellipse.center) == (200, 0.5)
     dotted = [line.get_xydata().tolist() for line in axes.lines if line.get_linestyle() == ":"]
-    assert [[100, 0], [100, 1]] in dotted and [[300, 1], [0, 0]] in dotted or [[0, 0], [300, 1]] in dotted
+    assert [[100, 0], [100, 1]] in dotted
+    rings = [one.get_offsets().tolist() for one in axes.collections if one.get_sizes().tolist() == [620]]
+    assert [sorted(ring) for ring in rings] == [[[0, 0], [300, 1]]]
+    assert [text.get_text() for text in axes.texts if text.get_color() == groups.BLUE] == ["a", "a"]

@@ -77,6 +77,30 @@ def test_cells_that_are_long_wrap_and_verdicts_have_a_mark(tmp_path):
     assert '<td class="text"><code>' in html and "<td>short</td>" in html
 
 
+def test_the_papers_number_stands_below_ours_and_files_beside_the_page_are_named(tmp_path):
+    rows = [["A row, in a few words<br>`row`", "1.0 ± 0.2 (1.2)"], ["all (of them)", "not run (22.6)"]]
+    html = page.page(f"# A report\n\n{markdown(['', 'b'], rows)}\n\n[More](../../docs/more.md).\n", tmp_path)
+    assert '<td class="words">A row, in a few words<br/><code>row</code></td>' in html
+    assert "<td>1.0 ± 0.2<br>(1.2)</td>" in html and "<td>all (of them)</td>" in html
+    assert "<td>not run<br>(22.6)</td>" in html
+    assert "More (<code>docs/more.md</code>)." in html
+
+
+def test_a_figure_of_another_stage_is_shown_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_STAGE", "report@a")
+    told = []
+    monkeypatch.setattr(page, "display", lambda image, metadata: told.append(metadata["image/png"]))
+    page.show_saved("choice/curve", "report/curve", "A curve.")
+    style.use()
+    style.save(plt.subplots(figsize=(1, 1))[0], "choice/curve")
+    page.show_saved("choice/curve", "report/curve", "A curve.")
+    assert told == [dict(alt="A curve.", place="report/curve.png")]
+    for suffix in ("png", "svg"):
+        same = [(tmp_path / folder / f"curve.{suffix}").read_bytes() for folder in ("choice", "report")]
+        assert same[0] == same[1]
+
+
 def test_a_section_goes_on_behind_places_within_it():
     text = (
         '## Claims\n\none\n\n<a id="claims-a"></a>\n\n### A\n\ntwo\n\n<a id="cost"></a>\n\n## Cost\n\nthree'

@@ -30,7 +30,7 @@ def test_pictures_are_at_even_ranks_of_what_was_gained():
 def test_what_is_said_is_counted():
     text = rare.reading([record([0.5, np.nan])] * 2, [record([0.5, 0.25])] * 2)
     assert "of 2 rare objects, 2 seeds, the best score is 25.0% on average without FASA and 37.5%" in text
-    assert "50% and 50% of them have a score of 30% or more" in text
+    assert "50% and 50% of them have a score of 30% or more, 50% and 0% have no detection at all" in text
     assert [rare.percent(score) for score in (0.3, 0.012, 0.001)] == ["30%", "1%", "<1%"]
 
 

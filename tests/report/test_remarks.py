@@ -23,9 +23,12 @@ def test_section_holds_what_was_measured():
     repeats = {0.07: [dict(r=4.125, c=2.0, f=None), dict(r=5.0, c=2.0, f=1.0)]}
     text = remarks.section(margins, {8: (25, 12.5)}, repeats, measured)
     assert "| 0.07 " in text and "4.12" in text and "| 5.00 " in text
-    assert "| 0.2 | not run | - " in text
-    assert "AP lies between 1.0 and 15.0." in text and "in a batch of 8 images 12% of tail classes" in text
+    assert "| 0.2 | not run    | -        | " in text
+    assert "AP lies between 1.0 and 15.0." in text and "all three are met by 12% in a batch of 8." in text
     assert "| 0   | 15.0" in text and "| 8 " in text and "| 25 " in text and "| +25 " in text
+    assert "| 0   | 15.0 ± 7.1 " in text and "An iteration" not in text
+    assert "an iteration of both stages takes 1.2 times one of plain training" in text
+    assert "from 0.07 to 0.07 images of rare classes come 5.0 to 5.0 times and of frequent ones 1.0" in text
     assert "smote" not in text and "nan" not in text and "| - " in text  # APr was not measured
 
 

@@ -164,9 +164,12 @@ def test_the_report_needs_no_cache(clone, first, tmp_path):
     for module in ("fasa.pipeline.run", "fasa.report.page"):
         done = called(bare, sys.executable, "-m", module, "report@tiny")
         assert done.returncode == 0, done.stderr[-3000:]
-    for name in ("claims.json", "metrics.json", "report.md"):
+    for name in ("claims.json", "claims.md", "metrics.json"):
         again = bare / "scratch" / "results" / "tiny" / name
         assert again.read_bytes() == (clone / "results" / "tiny" / name).read_bytes()
+    texts = [(folder / "results" / "tiny" / "report.md").read_text() for folder in (bare / "scratch", clone)]
+    (again, told), (before, there) = (text.split("## How this page was made") for text in texts)
+    assert again == before and " as committed " in told and " as committed " not in there
 
 
 def test_the_first_table_is_shown_on_a_terminal(clone, first):

@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from fasa.data import lvis, source
 from fasa.evaluation import read_ground_truth
 from fasa.record import SHOWN, Record
+from fasa.report.figures import nothing_ran
 from fasa.report.rare import box_of, outline, percent
 from fasa.report.style import COLOUR
 
@@ -28,8 +29,8 @@ RULE = (
 FOUND = 0.5  # the IoU from which on a detection is at an object
 
 
-def figure(without: Record, with_fasa: Record, data: Path, names: Sequence[str]) -> Figure | None:
-    """The truth of a few scenes, above what two runs show of them; None where there are no images.
+def figure(without: Record, with_fasa: Record, data: Path, names: Sequence[str]) -> Figure:
+    """The truth of a few scenes, above what two runs show of them; a word where there are no images.
 
     Args:
         without, with_fasa: runs on the same images.
@@ -38,7 +39,7 @@ def figure(without: Record, with_fasa: Record, data: Path, names: Sequence[str])
     """
     annotations = data / "annotations" / "val.json"
     if not annotations.exists() or not len(without.scenes.image):
-        return None
+        return nothing_ran("the images of val are not here")
     gt = read_ground_truth(
         annotations, "segm" if any((*without.scenes.mask, *with_fasa.scenes.mask)) else "bbox"
     )

@@ -36,11 +36,11 @@ def test_scenes_show_the_truth_and_what_two_runs_found(tiny_glyphs, kind):
     label[first] = (label[first] + 1) % len(gt.category_ids)
     columns = gt.image_ids[gt.image], gt.category_ids[label], np.full(len(label), 0.5)
     best = dict(bbox=Detections(*columns, read_ground_truth(path, "bbox").shape))
-    nothing = dict(bbox=Detections(*(x[:0] for x in columns), np.zeros((0, 4))))
+    blind = dict(bbox=Detections(*(x[:0] for x in columns), np.zeros((0, 4))))
     if kind == "segm":
         best["segm"] = Detections(*columns, Masks.of([gt.shape[i] for i in range(len(label))]))
-        nothing["segm"] = Detections(*(x[:0] for x in columns), Masks.of([]))
-    runs = [Record({}, 0, {}, {}, scenes=keep.scenes(gt, found)) for found in (nothing, best)]
+        blind["segm"] = Detections(*(x[:0] for x in columns), Masks.of([]))
+    runs = [Record({}, 0, {}, {}, scenes=keep.scenes(gt, found)) for found in (blind, best)]
     names = [one["name"] for one in lvis.read_annotations(path)["categories"]]
     figure = scenes.figure(*runs, tiny_glyphs, names)
     shown = [axes for axes in figure.axes if axes.images]
@@ -53,6 +53,10 @@ def test_scenes_show_the_truth_and_what_two_runs_found(tiny_glyphs, kind):
         if kind == "bbox":
             colours = [patch.get_edgecolor() for patch in below.patches]
             assert len({*colours}) == 2 if len(colours) > 1 else True
-    assert scenes.figure(*runs, tiny_glyphs / "none", names) is None
-    assert scenes.figure(Record({}, 0, {}, {}), Record({}, 0, {}, {}), tiny_glyphs, names) is None
+    nothing = Record({}, 0, {}, {})
+    for empty in (
+        scenes.figure(*runs, tiny_glyphs / "none", names),
+        scenes.figure(nothing, nothing, tiny_glyphs, names),
+    ):
+        assert empty.axes[0].texts[0].get_text() == "the images of val are not here"
     assert COLOUR["right"] != COLOUR["wrong"]

@@ -384,7 +384,7 @@ def text(checks: Sequence[Check], profile: str) -> str:
         and profile in check.claim.findings
     }
     if by_claim:
-        parts.append("### Of what is not seen, or not to be told")
+        parts.append("### Of what is not seen, opposite, or not to be told")
         parts += [
             f"**{claim.id}**, {claim.says}: {claim.findings.get(profile, 'not looked into yet.').strip()}"
             for claim in by_claim.values()
@@ -429,7 +429,7 @@ def _metric(check: Check) -> str:
 
 
 def _change(before: float, after: float) -> str:
-    return f"{before:.1f} → {after:.1f}"
+    return f"{round(before, 1) + 0:.1f} → {round(after, 1) + 0:.1f}"  # + 0: no minus before nothing
 
 
 def _difference(there: Measured) -> list[str]:

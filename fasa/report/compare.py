@@ -129,7 +129,8 @@ def optimizer(found: dict[str, dict[int, dict[str, float]]]) -> str:
     ]
     return (
         "**What the optimizer does by itself.** With AdamW for all parameters, without FASA, "
-        f"{'; '.join(told)} ({tables.seeds(len(seeds))}). See [beyond the paper](#beyond-the-paper)."
+        f"{'; '.join(told)} ({tables.seeds(len(seeds))}). See [beyond the paper](#beyond-the-paper), with "
+        "RFS too; what a cosine classifier does alone: [other methods](#fasa-on-top-of-other-methods)."
         if told
         else ""
     )

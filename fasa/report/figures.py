@@ -356,8 +356,8 @@ def partner_shares(shares: dict[int, tuple[float, float]]) -> Figure:
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(shares), shares)
     axes.set(xlabel="images in a batch", ylabel="tail classes of a batch [%]", ylim=(-3, 103))
-    figure.suptitle("Tail classes whose confusing classes are in the batch (mean over seeds)")
-    figure.legend(title="of its three\nconfusing classes", loc="outside right center")
+    figure.suptitle("Tail classes that meet confusing ones in a batch")
+    figure.legend(title="of its three\nconfusing classes,\nmean over seeds", loc="outside right center")
     return figure
 
 

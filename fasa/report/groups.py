@@ -54,7 +54,7 @@ def table(groups: dict[int, list[dict]]) -> str:
         "truth",
         "pairs in one group",
         "by chance",
-        "nearer than any pair, %",
+        "nearer than pairs on average, %",
         "purity, %",
         "by chance",
     ]

@@ -78,7 +78,7 @@ def figure(
             axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
         for axes, runs in zip(panels[1:, column], (without, with_fasa), strict=True):
             score = runs[0].rare.score[runs[0].rare.pictured[place]]
-            axes.set_xlabel("missed" if np.isnan(score) else percent(score), fontsize=10)
+            axes.set_xlabel("nothing" if np.isnan(score) else percent(score), fontsize=10)
     for axes, label in zip(panels[:, 0], ("truth", "without", "with FASA"), strict=True):
         axes.set_ylabel(label, fontsize=11)
     _distribution(right.subplots(), without, with_fasa)
@@ -101,7 +101,7 @@ def reading(without: Sequence[Record], with_fasa: Sequence[Record]) -> str:
         f"**Read:** of {len(without[0].rare.score)} rare objects, {seeds(len(without))}, the best score is "
         f"{100 * before:.1f}% on average without FASA and {100 * after:.1f}% with it, one that was not found "
         f"counting 0. {100 - lost:.0f}% and {100 - still:.0f}% of them have a score of {100 * SHOWN:.0f}% or "
-        f"more, {missed[0]:.0f}% and {missed[1]:.0f}% have no detection at all (missed)."
+        f"more, {missed[0]:.0f}% and {missed[1]:.0f}% have no detection at all."
     )
 
 

@@ -78,7 +78,8 @@ def figure(without: Record, with_fasa: Record, data: Path, names: Sequence[str])
     )
     handles = [Line2D([], [], color=COLOUR[key], linewidth=2, label=label) for key, label in entries.items()]
     handles.append(Line2D([], [], linestyle="", marker="$a$", color="0.2", label="boxed: a rare class"))
-    drawn.legend(handles=handles, loc="outside lower center", ncols=4)
+    handles.append(Line2D([], [], linestyle="", label="without an outline above: scraps, no objects"))
+    drawn.legend(handles=handles, loc="outside lower center", ncols=3)
     return drawn
 
 

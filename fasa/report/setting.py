@@ -11,14 +11,21 @@ ROW = "mask_rcnn_fasa"
 DOCS = "../../docs"  # from the folder of a report
 STUDIES = dict(
     regime="the optimizer, by the baselines alone, so that their rare classes fare, beside frequent ones, as "
-    "on LVIS (before that, scenes, tail and schedule had been set by hand until frequent classes were learnt "
-    "and rare ones were not; an easier regime before these, in which FASA gained nothing on top of RFS, had "
-    "been given up)",
+    "nearly as on LVIS as a candidate made them",
     prob_scale="FASA's `prob_scale`, which says how many virtual samples are drawn",
 )
-STUDIED = {  # what a study has drawn, and what a reader who does not see it should know
-    "regime/levers": "AP of rare and of frequent classes on tune under each candidate of the optimizer.",
-    "prob_scale/curve": "Mask AP on tune over FASA's prob_scale, by frequency group.",
+BY_HAND = (
+    "Before that, scenes, tail and schedule had been set by hand until frequent classes were learnt and rare "
+    "ones were not. An easier regime before these, in which FASA gained nothing on top of RFS, was given up."
+)
+STUDIED = {  # what a study has drawn, what a reader who does not see it should know, and a key to it
+    "regime/levers": (
+        "AP of rare and of frequent classes on tune under each candidate of the optimizer.",
+        "`adamw`: for all parameters; `classifier_N`: SGD for the classifier alone, its rate N thousandths; "
+        "`all_20`: SGD for all; `adamw_random`: without pretraining; `shorter_rows`: as `classifier_6`, but "
+        "more of the iterations in the warm-up.",
+    ),
+    "prob_scale/curve": ("Mask AP on tune over FASA's prob_scale, of all classes and of rare ones.", ""),
 }
 KINDS = dict(
     glyphs="scenes of {objects[0]} to {objects[1]} coloured characters, {image_size} pixels wide, rendered "
@@ -42,11 +49,13 @@ def text(census: dict[str, Any], settings: dict[str, Any]) -> str:
     what = KINDS.get(data["kind"], data["kind"]).format_map(data)
     parts = [
         f"Profile `{settings['profile']}`: {what}. Rows train on `train`, FASA adapts its probabilities on "
-        "`adapt`, all numbers are of `val`. Adaptation sees labels that the other rows make no use of.",
+        "`adapt`, all numbers are of `val`. Adaptation sees labels that the other rows make no use of "
+        f"({_rare('adapt', groups)} objects of rare classes, where `train` has {_rare('train', groups)}).",
         *_training(settings["jobs"]),
         f"{seeds(len(settings['seeds'])).capitalize()}: each with another order of the images and other "
-        "weights where training begins, but the same data and pretrained weights. Tables have the mean ± "
-        "standard deviation over n seeds, and gains, of unrounded numbers, over seeds that both rows have.",
+        "weights in all layers that are not pretrained; data and pretrained weights are the same. Tables "
+        "have the mean ± standard deviation over n seeds, and gains, of unrounded numbers, over seeds that "
+        "both rows have.",
     ]
     if census.get("leaky"):
         parts.append("**Leaky**: `adapt` has images of `val`, so what is reported of FASA flatters it.")
@@ -57,6 +66,8 @@ def text(census: dict[str, Any], settings: dict[str, Any]) -> str:
             "methods that FASA stands beside have their papers' numbers and were not tuned so: comparisons "
             "with them favour FASA."
         )
+    if "regime" in settings["studies"]:
+        parts.append(BY_HAND)
     listed = "\n".join(f"- {part}" for part in parts)
     rows = [
         [
@@ -69,6 +80,10 @@ def text(census: dict[str, Any], settings: dict[str, Any]) -> str:
     names = [f"objects of {len(mine):,} {name} classes" for name, mine in groups.items()]
     table = markdown(["part", "images", *names], rows)
     return f"{listed}\n\n{table}\n\nMore: [how far to trust it]({DOCS}/how-far-to-trust.md)."
+
+
+def _rare(part: str, groups: dict[str, list[dict]]) -> str:
+    return f"{sum(one[part] for one in groups[FREQUENCY['r']]):,}"
 
 
 def _training(jobs: dict[str, dict]) -> Iterator[str]:
@@ -127,8 +142,9 @@ dvc exp run -S +rows.{ROW}.augmenter.prob_scale={scale / 2:g} evaluate@{profile}
 dvc metrics diff
 ```
 
-`prob_scale` was {scale:g}: about half as many virtual samples are drawn now. The `+` adds a key that
-`params.yaml` has not. The last line shows AP of masks and boxes in the last commit and now, of one seed:
-less than a point is noise. `fasa run report@{profile}` writes this page anew; `git restore .` and
-`dvc checkout` go back. Three seeds, grids in the queue, and how to keep the best:
+`prob_scale` was {scale:g}, under `{profile}.traits.fasa`: about half as many virtual samples are drawn now.
+The `+` adds a key to this row alone. The last line shows AP of masks and boxes in the last commit and now,
+of one seed: less than a point is noise, and [the set-up](#the-set-up) shows how little so small a change
+does. `fasa run report@{profile}` writes this page anew; `git restore .` and `dvc checkout` go back. Three
+seeds, grids in the queue, and how to keep the best:
 [explore and vary]({DOCS}/explore-and-vary.md)."""

@@ -110,3 +110,9 @@ def report(study: str, found: Found, candidates: dict[str, dict[str, Any]]) -> s
         f"Chosen: {chosen}." if chosen else "Chosen: none, no candidate may be.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def chosen(table: str | Path) -> str:
+    """What a study's table says that it has chosen; nothing where it has not run."""
+    lines = Path(table).read_text().splitlines() if Path(table).exists() else []
+    return next((line for line in lines if line.startswith("Chosen:")), "")

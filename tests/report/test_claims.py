@@ -286,7 +286,7 @@ def test_the_text_counts_and_labels():
     assert headings == [
         "### A: classification errors",
         "### B: sampling probabilities",
-        "### Of what is not seen, or not to be told",
+        "### Of what is not seen, opposite, or not to be told",
     ]
     line = claims.line([*seen, *same, *missing, *missing], "B.2")
     assert (

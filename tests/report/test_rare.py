@@ -55,7 +55,7 @@ def test_pictures_show_what_was_found(tiny_glyphs, kind):
     assert len(shown) == 3 * min(len(places), rare.PICKED)
     drawn = [bool(axes.collections or axes.patches) for axes in shown[: len(shown) // 3]]
     labels = {axes.get_xlabel() for axes in shown}
-    assert all(drawn) and labels == {"", "50%", "missed"}
+    assert all(drawn) and labels == {"", "50%", "nothing"}
     assert not rare.figure([run], [run], tiny_glyphs / "none", names).axes[0].images
 
 

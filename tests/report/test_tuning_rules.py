@@ -78,3 +78,10 @@ def test_the_table_says_what_was_tried_and_chosen_and_the_figures_draw(tmp_path)
     ]
     with pytest.raises(UserError, match="run: dvc repro tuning/prob_scale/dvc.yaml"):
         tuning.tried(tmp_path, "prob_scale", ["x4"], [0])
+
+
+def test_what_was_chosen_is_the_tables_last_word(tmp_path):
+    (tmp_path / "table.md").write_text("On `tune`.\n\n| a |\n\nChosen: x16.\n")
+    assert (
+        tuning.chosen(tmp_path / "table.md") == "Chosen: x16." and tuning.chosen(tmp_path / "none.md") == ""
+    )

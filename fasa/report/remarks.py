@@ -99,17 +99,19 @@ def section(
     takes = takes if both and plain == plain else ""
     often = ""
     if repeats:
-        (least, (_, few)), *_, (most, (_, many)) = [*repeats.items()] * 2
-        spans = (f"{_cell(few[group], 1)} to {_cell(many[group], 1)}" for group in "rf")
-        often = (
-            f"**Read:** from {least:g} to {most:g} images of rare classes come {next(spans)} times and of "
+        least, most = min(repeats), max(repeats)
+        rare, frequent = (
+            f"{_cell(repeats[least][1][group], 1)} to {_cell(repeats[most][1][group], 1)}" for group in "rf"
         )
-        often += f"frequent ones {next(spans)} times, rounded up."
+        often = f"**Read:** from {least:g} to {most:g} images of rare classes come {rare} times and of "
+        often += f"frequent ones {frequent} times, rounded up."
     told = f"**Read:** AP lies between {min(known):.1f} and {max(known):.1f}." if known else ""
     meet = ""
     if shares:
         each = [f"{every:.0f}% in a batch of {size}" for size, (_, every) in shares.items()]
-        meet = f"**Read:** of tail classes all three are met by {', '.join({each[0]: 0, each[-1]: 0})}."
+        meet = (
+            f"**Read:** of tail classes all three are met by {', '.join(dict.fromkeys([each[0], each[-1]]))}."
+        )
     return f"""### Angular transfer over the margin m_a (mask AP in percent)
 
 {sensitivity}

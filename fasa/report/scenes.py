@@ -11,12 +11,11 @@ import numpy as np
 import pycocotools.mask
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from fasa.data import lvis, source
 from fasa.evaluation import read_ground_truth
 from fasa.record import SHOWN, Record
-from fasa.report.figures import nothing_ran
+from fasa.report.figures import line, mark, nothing_ran
 from fasa.report.rare import box_of, outline, percent
 from fasa.report.style import COLOUR
 
@@ -76,9 +75,9 @@ def figure(without: Record, with_fasa: Record, data: Path, names: Sequence[str])
     entries = dict(
         truth="object", right="detection of the right class, at its place", wrong="any other detection"
     )
-    handles = [Line2D([], [], color=COLOUR[key], linewidth=2, label=label) for key, label in entries.items()]
-    handles.append(Line2D([], [], linestyle="", marker="$a$", color="0.2", label="boxed: a rare class"))
-    handles.append(Line2D([], [], linestyle="", label="without an outline above: scraps, no objects"))
+    handles = [line(label, COLOUR[key], linewidth=2) for key, label in entries.items()]
+    handles.append(mark("$a$", "boxed: a rare class", "0.2"))
+    handles.append(mark("", "without an outline above: scraps, no objects"))
     drawn.legend(handles=handles, loc="outside lower center", ncols=3)
     return drawn
 

@@ -335,7 +335,7 @@ def scale_curve(found: dict[str, Runs], scales: dict[str, float]) -> Figure:
         axes.set_xticks([scales[one] for one in names], [f"{scales[one]:g}" for one in names])
         axes.set(title=words(row), xlabel="prob_scale")
     panels[0, 0].set_ylabel("mask AP on tune [%]")
-    figure.suptitle("AP over the number of virtual features")
+    figure.suptitle("AP by how often virtual features are drawn")
     _classes_beside(figure, panels[0, 0])
     return figure
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
 from fasa.report.claims import PERMUTATIONS, companions, look_alikes, nearness, same_group
-from fasa.report.figures import HALO, group_map, line, mark
+from fasa.report.figures import DENSE, HALO, group_map, line, mark
 from fasa.report.tables import markdown, signed
 
 BLUE = "#0000CC"
@@ -18,6 +18,7 @@ NEAR = (
     0.15  # of the plane's width: companions nearer than that are circled, look-alikes than twice that boxed
 )
 PAD = 0.022  # of it, around a class's name
+MARK = np.array([0.05, 0.065])  # of its width and height: what a class's mark takes
 TRUTHS = {"look-alikes": look_alikes, "seen together": companions}
 
 
@@ -95,9 +96,25 @@ def table(groups: dict[int, list[dict]]) -> str:
     return f"{markdown(header, body)}\n\n**Read:** {told}."
 
 
+def apart(points: np.ndarray) -> np.ndarray:
+    """Points of the plane, (K, 2), of which those whose marks would overlap are pushed away from each other.
+
+    Points that are the same stay so.
+    """
+    size = MARK * np.maximum(np.ptp(points, axis=0), 1e-9)
+    at = points / size
+    for _ in range(200):
+        between = at[:, None] - at
+        distance = np.linalg.norm(between, axis=-1)
+        push = np.clip(1 - distance, 0, None) / 2
+        at = at + (between * (push / np.maximum(distance, 1e-9))[..., None]).sum(axis=1)
+    return at * size
+
+
 def figure(classes: list[dict]) -> Figure:
     """The map of the classes and their groups; look-alikes boxed, companions circled, as one where near."""
     points = np.array([one["point"] for one in classes])
+    points = apart(points) if len(points) <= DENSE else points
     groups = np.array([one["group"] for one in classes])
     drawn = group_map(points, groups, *([one[key] for one in classes] for key in ("shown", "frequency")))
     axes, width = drawn.axes[0], np.ptp(points, axis=0).max()

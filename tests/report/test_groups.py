@@ -67,3 +67,12 @@ def test_look_alikes_are_boxed_and_companions_circled():
     rings = [one.get_offsets().tolist() for one in axes.collections if one.get_sizes().tolist() == [620]]
     assert [sorted(ring) for ring in rings] == [[[0, 0], [300, 1]]]
     assert [text.get_text() for text in axes.texts if text.get_color() == groups.BLUE] == ["a", "a"]
+
+
+def test_marks_that_would_overlap_are_pushed_apart_and_others_stay():
+    points = np.random.default_rng(0).normal(size=(60, 2))
+    moved = groups.apart(points) / (groups.MARK * np.ptp(points, axis=0))
+    nearest = np.linalg.norm(moved[:, None] - moved, axis=-1) + 9 * np.eye(60)
+    assert nearest.min() > 0.98
+    grid = np.stack(np.meshgrid([0.0, 1, 2], [0.0, 5, 10]), axis=-1).reshape(-1, 2)
+    assert (groups.apart(grid) == grid).all()

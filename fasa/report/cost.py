@@ -52,8 +52,12 @@ def extremes(cost: Cost, rows: Sequence[str]) -> str:
     )
 
 
-def reading(cost: Cost) -> str:
-    """What FASA adds to an iteration, in a sentence."""
+def reading(cost: Cost, every: int | None = None) -> str:
+    """What FASA adds to an iteration, and its passes to a training, in sentences.
+
+    Args:
+        every: iterations from one adaptation pass to the next, if it is by iterations.
+    """
     if not all(row in cost for row in TWO):
         return "**Read:** nothing yet, the two rows have not both been measured."
     (plain, fasa) = (next(iter(cost[row].values())) for row in TWO)
@@ -61,8 +65,15 @@ def reading(cost: Cost) -> str:
     theirs = zip(*(definition("table5")["paper"][row] for row in TWO), strict=True)
     time_there, _, memory_there = (100 * (after / before - 1) for before, after in theirs)
     spread = 100 * plain["seconds_std"] / plain["seconds"]
-    return (
+    text = (
         f"**Read:** with FASA an iteration takes {time:+.1f}% time, where iterations of the same row differ "
         f"by {spread:.0f}%, and {memory:+.1f}% memory at its peak; the paper's {time_there:+.1f}% and "
         f"{memory_there:+.1f}%."
     )
+    if every and "pass_seconds" in fasa:
+        passes = 100 * fasa["pass_seconds"] / (every * fasa["seconds"])
+        text += (
+            f" The passes come on top, one in {every} iterations: {passes:+.1f}%. The paper has one an "
+            "epoch, and does not say what it costs."
+        )
+    return text

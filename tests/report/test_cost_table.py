@@ -36,3 +36,11 @@ def test_what_fasa_adds_is_said():
     text = cost.reading(dict(mask_rcnn_rfs=dict(mask_rcnn_rfs=ONE), mask_rcnn_rfs_fasa=dict(x=TWO)))
     assert "+10.0% time" in text and "differ by 2%" in text and "+20.0% memory" in text
     assert "+3.1% and +11.7%" in text and cost.reading({}).startswith("**Read:** nothing yet")
+
+
+def test_what_passes_add_is_said_where_they_are_by_iterations():
+    measured = dict(
+        mask_rcnn_rfs=dict(mask_rcnn_rfs=ONE), mask_rcnn_rfs_fasa=dict(x=TWO | dict(pass_seconds=2.2))
+    )
+    assert "one in 100 iterations: +5.0%" in cost.reading(measured, every=100)
+    assert "passes" not in cost.reading(measured)

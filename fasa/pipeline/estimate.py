@@ -191,8 +191,8 @@ def by_seconds(planned: list[str]) -> Iterator[tuple[str, Taken]]:
         family = name.partition("@")[0]
         if family in written:
             stage = written[family]
-            seconds = (stage.get("do") or stage).get("meta", {}).get("seconds", 0)
-            yield family, Taken(core=seconds / 3600)
+            seconds = (stage.get("do") or stage).get("meta", {}).get("seconds", {})
+            yield family, Taken(core=seconds.get("embedded", 0) / 3600)
 
 
 def report(params: Params, profile: str, planned: list[str], gpus: int) -> str:

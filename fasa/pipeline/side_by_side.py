@@ -35,7 +35,7 @@ import yaml
 from fasa.command import command
 from fasa.errors import UserError
 from fasa.files import replacing
-from fasa.pipeline.graph import Graph, family
+from fasa.pipeline.graph import Graph
 from fasa.pipeline.launch import launcher, processes
 from fasa.pipeline.mend import mend
 from fasa.pipeline.process import die_with_parent
@@ -57,7 +57,10 @@ ASIDE = re.compile(r"\s|.*Warning: ")  # a package's warning and the code below 
 
 
 class Durations:
-    """Seconds that stages take: as measured here, else their family's mean, else ``meta: {seconds: 60}``."""
+    """Seconds that stages take: as measured here, else the mean of others of their family at the same scale.
+
+    Else as dvc.yaml says, ``meta: {seconds: {embedded: 60}}``, by profile or set, or ``meta: {seconds: 60}``.
+    """
 
     def __init__(self, graph: Graph):
         self.graph = graph
@@ -71,8 +74,11 @@ class Durations:
         """Seconds, or None where nothing is known."""
         if name in self.measured:
             return self.measured[name]
-        alike = [seconds for other, seconds in self.measured.items() if family(other) == family(name)]
-        return mean(alike) if alike else self.graph.meta(name, "seconds")
+        alike = [seconds for other, seconds in self.measured.items() if scaled(other) == scaled(name)]
+        if alike:
+            return mean(alike)
+        said = self.graph.meta(name, "seconds")
+        return said.get(scaled(name).partition("@")[2]) if isinstance(said, dict) else said
 
     def add(self, name: str, seconds: float) -> None:
         """Remember what a stage took."""
@@ -102,6 +108,12 @@ class Durations:
             )
 
         return {name: way(name) for name in names}
+
+
+def scaled(name: str) -> str:
+    """What the stages of a family and one profile or set have in common: ``train@tiny``."""
+    head, _, item = name.partition("@")
+    return f"{head}@{item.partition('-')[0]}"
 
 
 def clock(seconds: float) -> str:

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import yaml
 
-from fasa.pipeline.side_by_side import clock, failure, main
+from fasa.pipeline.side_by_side import Durations, clock, failure, main
 
 
 @pytest.fixture
@@ -365,3 +365,31 @@ def test_stages_of_other_files_are_meant_by_their_file_alone(project):
     assert not (project.folder / "tuning/second.txt").exists()
     assert run(project, "tuning/dvc.yaml:sec*").returncode == 0
     assert (project.folder / "tuning/second.txt").exists()
+
+
+class Meta:
+    """A graph that says the same of every stage."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def meta(self, name, key):
+        return self.seconds
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "expected"),
+    [
+        ("train@mine-plain-0", {"mine": 7}, 40),  # measured itself
+        ("train@mine-fasa-0", {"mine": 7}, 50),  # the mean of its family at its scale
+        ("evaluate@mine-plain-0", {"mine": 7}, 7),
+        ("train@lvis-plain-0", {"mine": 7}, None),  # a laptop's seconds say nothing of it
+        ("plan", 7, 7),
+    ],
+)
+def test_how_long_a_stage_takes_is_known_from_its_own_scale(name, said, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".fasa").mkdir()
+    measured = {"train@mine-plain-0": 40, "train@mine-plain-1": 60, "train@other-plain-0": 1}
+    (tmp_path / ".fasa" / "seconds.json").write_text(json.dumps(measured))
+    assert Durations(Meta(said)).of(name) == expected

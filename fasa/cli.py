@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     module, extra, _ = COMMANDS[arguments.command]
     try:
-        return importlib.import_module(module).main(arguments.arguments)
+        main_of = importlib.import_module(module).main
+        return main_of.__wrapped__(arguments.arguments)  # as it is: what goes wrong is told once, below
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("fasa"):
             raise
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception:
         if arguments.command in ("run", "status"):  # for which DVC reads params.yaml, and trips over mistakes
             from fasa.params import read_params
+            from fasa.pipeline.project import root
 
-            read_params("params.yaml")
+            read_params(root() / "params.yaml")
         raise

@@ -278,7 +278,7 @@ def read_params(path: str | Path) -> Params:
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 (byte {error.start}): save it as UTF-8") from None
     except RecursionError:
-        raise UserError(f"{path}: an alias (*) holds itself") from None
+        raise UserError(f"{path}: nested too deeply, or an alias (*) holds itself") from None
     except UserError:
         raise
     except (OSError, YAMLError, ValueError, ArithmeticError, AttributeError) as error:
@@ -302,14 +302,4 @@ def read_params(path: str | Path) -> Params:
             )
         read(Name, name, "a profile")
         read(Profile, section, name)
-    # One by one, so that a message has the name of the entry that is wrong.
-    parts = known.get("classification") if isinstance(known.get("classification"), dict) else {}
-    for kind, entries, where in (
-        (Row, known.get("rows"), "rows"),
-        (Study, known.get("tuning"), "tuning"),
-        (Set, parts.get("sets"), "classification.sets"),
-        (ClassifierRow, parts.get("rows"), "classification.rows"),
-    ):
-        for name, entry in entries.items() if isinstance(entries, dict) else ():
-            read(kind, entry, f"{where}.{name}")
     return read(Params, known | dict(sections=sections))

@@ -1,5 +1,6 @@
 """Sections of params.yaml as typed structs: what is unknown, missing or out of range is refused."""
 
+import copy
 import re
 from typing import Annotated, Any, TypeVar
 
@@ -15,7 +16,7 @@ Seed = Annotated[int, Meta(ge=0, lt=2**32)]
 NonNegative = Annotated[float, Meta(ge=0)]
 Above0 = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")  # what may reach a shell
+NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*\Z")  # what may reach a shell
 Name = Annotated[str, Meta(pattern=NAME.pattern)]
 Text = Annotated[str, Meta(min_length=1)]
 PLAIN = (str, int, float, type(None))
@@ -44,17 +45,41 @@ def read(kind: type[T], value: Any, where: str = "") -> T:
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `")
         inner = re.sub(r"^\$\.?|`.*$", "", place.removeprefix("key` in `"))
+        while "[...]" in inner:
+            inner = inner.replace("[...]", _entry(kind, value, inner.partition("[...]")[0], str(error)), 1)
         path = ".".join(filter(None, [where, inner])) or "the file"
-        if NAME.pattern in message:
+        if "matching regex" in message:
             message = f"{_no_name(value, inner)}is no name; letters, digits and _ make one, a letter first"
         raise UserError(f"params.yaml: {path}: {message}") from None
+
+
+def _entry(kind: type, value: Any, path: str, message: str) -> str:
+    """Which entry of the dict at a path msgspec speaks of, as ``.name``: the one that alone is refused so."""
+    parts = [part for part in re.split(r"[.\[\]]", path) if part]
+    for key in _at(value, parts):
+        alone = copy.deepcopy(value)
+        entries = _at(alone, parts)
+        kept = entries[key]
+        entries.clear()
+        entries[key] = kept
+        try:
+            msgspec.convert(alone, kind)
+        except msgspec.ValidationError as error:
+            if str(error) == message:
+                return f".{key}"
+    return ".?"
+
+
+def _at(value: Any, parts: list[str]) -> Any:
+    for part in parts:
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    return value
 
 
 def _no_name(value: Any, path: str) -> str:
     """What should be a name, at a path of msgspec's, ``rows`` or ``run.rows[0]``, or is a key there."""
     try:
-        for part in filter(None, re.split(r"[.\[\]]", path)):
-            value = value[int(part)] if isinstance(value, list) else value[part]
+        value = _at(value, [part for part in re.split(r"[.\[\]]", path) if part])
         bad = value if isinstance(value, str) else next(key for key in value if not NAME.match(key))
     except (LookupError, TypeError, ValueError, StopIteration):  # behind an Ellipsis
         return ""

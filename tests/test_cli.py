@@ -1,6 +1,7 @@
 """The command `fasa`: what it hands over to, and what it says when an extra is missing."""
 
 import importlib
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -131,3 +132,30 @@ def test_an_extra_brings_all_that_its_commands_import(module, extra, monkeypatch
     for package in packages:
         from_ = {canonicalize_name(one) for one in closure.distributions().get(package, [])}
         assert not from_ or from_ & brought, package
+
+
+@pytest.mark.parametrize("command", ["status", "run"])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("profiles:", "profile:", "profile is unknown"),
+        ("  - embedded\n\nrun:", "\nrun:", "params.yaml: profiles: Expected `array`, got `null`"),
+        (
+            "    - 0\n    - 1\n    - 2\n\nshown",
+            "\nshown",
+            "params.yaml: run.seeds: Expected `array`, got `null`",
+        ),
+    ],
+)
+def test_what_dvc_trips_over_is_told_of_params(command, old, new, message, tmp_path, monkeypatch, capsys):
+    for name in ("dvc.yaml", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    text = (ROOT / "params.yaml").read_text()
+    assert text.count(old) == 1
+    (tmp_path / "params.yaml").write_text(text.replace(old, new))
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    subprocess.run(["dvc", "init", "-q"], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    assert main([command]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line

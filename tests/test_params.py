@@ -166,7 +166,11 @@ MISTAKES = [
     ("embedded.traits.angular.augmenter.margin", NAN, "embedded.traits.angular.augmenter.margin is nan"),
     ("embedded.traits.fasa.adapt_every", -1, "embedded.traits.fasa.adapt_every: Expected `int` >= 0"),
     ("embedded.traits.fasa.signal", "ap", "embedded.traits.fasa.signal: Invalid enum value 'ap'"),
+    ("embedded.traits.fasa", "x", "embedded.traits.fasa: Expected `object`, got `str`"),
+    (f"{GLYPHS}.traits.fasa.augmenter", 5, f"{GLYPHS}.traits.fasa.augmenter: Expected"),
+    ("tuning.prob_scale.candidates.x4", 5, "tuning.prob_scale.candidates.x4: Expected `object`, got `int`"),
     # names and doubles
+    ("run.rows", ["mask_rcnn\n"], "run.rows[0]: 'mask_rcnn\\n' is no name; letters, digits and"),
     ("profiles", [], "profiles: Expected `array` of length >= 1"),
     ("profiles", ["lvis9"], "profiles names 'lvis9', but there is no section lvis9"),
     ("profiles", ["embedded", "embedded"], "profiles names 'embedded' twice"),

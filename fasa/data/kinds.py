@@ -21,6 +21,18 @@ CLASSIFICATION = {
 }
 
 
+def named(kinds: Mapping[str, str], section: Any, where: str) -> str:
+    """Return the `kind` of a section.
+
+    Raises:
+        UserError: there is none, or it is unknown.
+    """
+    kind = section.get("kind") if isinstance(section, dict) else None
+    if not isinstance(kind, str) or kind not in kinds:
+        raise UserError(f"params.yaml: {where}.kind is {kind!r}; known: {', '.join(kinds)}")
+    return kind
+
+
 def find(kinds: Mapping[str, str], section: Any, where: str) -> tuple[ModuleType, Section]:
     """Return the module of a section's `kind`, and the section as its `Settings`.
 
@@ -32,8 +44,5 @@ def find(kinds: Mapping[str, str], section: Any, where: str) -> tuple[ModuleType
     Raises:
         UserError: an unknown kind, or a key or value that it does not take.
     """
-    kind = section.get("kind") if isinstance(section, dict) else None
-    if not isinstance(kind, str) or kind not in kinds:
-        raise UserError(f"params.yaml: {where}.kind is {kind!r}; known: {', '.join(kinds)}")
-    module = import_module(kinds[kind])
+    module = import_module(kinds[named(kinds, section, where)])
     return module, read(module.Settings, section, where)

@@ -28,7 +28,7 @@ import fasa
 from fasa import traits
 from fasa.command import command
 from fasa.data import kinds
-from fasa.data.prepared import SOURCE
+from fasa.data.prepared import OWN, SOURCE
 from fasa.errors import UserError
 from fasa.job import MODEL, Job
 from fasa.params import Params, read_params
@@ -38,7 +38,7 @@ from fasa.rows import candidate, compose, compose_classifier, shared_warmup
 from fasa.sections import Section
 
 SOURCES, NUMBER = Path("notebooks"), re.compile(r"^\d+_")
-MADE = {SOURCE, "images.npz"}  # one of them is in every folder of a stage data@ or images@
+IMAGES = "images.npz"  # all that is in the folder of a stage images@
 RUNNER = ("fasa.pipeline.run", "fasa.pipeline.execute", "fasa.pipeline.kernel")  # part of every stage
 
 
@@ -119,7 +119,10 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
     others = [name for name in known if name not in asked]  # told of where they have run
     trained = {
         name: dict(
-            kind=one.data["kind"], epochs=one.schedule.epochs, precision=one.precision, shots=one.shots
+            kind=kinds.named(kinds.CLASSIFICATION, one.data, f"classification.sets.{name}.data"),
+            epochs=one.schedule.epochs,
+            precision=one.precision,
+            shots=one.shots,
         )
         for name, one in known.items()
     }
@@ -163,11 +166,15 @@ def of_data(name: str, notebook: str, module: ModuleType, settings: Section, **m
         UserError: what lies where it writes was made by no such stage: DVC would remove it.
     """
     folder = root() / "data" / name.partition("@")[2]
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if there and not there & MADE:
+    mend = "move it to another folder, or give the profile or set another name"
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"data/{folder.name}: is a file, which {name} would remove; {mend}")
+    there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    mark, own = (IMAGES, {IMAGES}) if notebook == "images" else (SOURCE, OWN)
+    if foreign := there - (own if mark in there else set()):
         raise UserError(
-            f"data/{folder.name}: holds {min(there)}, which no stage has made and {name} would remove; "
-            "move it to another folder, or give the profile or set another name"
+            f"data/{folder.name}: holds {min(foreign)}, which no stage has made and {name} would remove; "
+            + mend
         )
     what = dict(module=module.__name__, settings=msgspec.to_builtins(settings), **more)
     return Stage(name, notebook, what, (module.__name__,))
@@ -175,7 +182,10 @@ def of_data(name: str, notebook: str, module: ModuleType, settings: Section, **m
 
 def of_job(name: str, notebook: str, job: Job, **more: Any) -> Stage:
     """A stage about one run of a detector."""
-    model = Path(traits.CONFIGS, job.configs, f"{job.model}.py")
+    folder = Path(traits.CONFIGS, job.configs)
+    model = folder / f"{job.model}.py"
+    if not folder.is_dir():
+        raise UserError(f"params.yaml: configs is {job.configs!r}, but there is no folder {folder}")
     if not model.is_file():
         raise UserError(f"params.yaml: rows.{job.row}.model is {job.model!r}, but there is no {model}")
     modules, files = [], [*closure.config_files(model)]
@@ -301,22 +311,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="fasa plan", description="check params.yaml and write a job for every stage"
     )
-    parser.add_argument("--dry", action="store_true", help="say what would be planned, and write nothing")
-    parser.add_argument("--why", metavar="STAGE", help="say what has changed since a stage last ran")
-    parser.add_argument("--profile", help="say what the stages of a profile will take; nothing is written")
-    parser.add_argument("--gpus", type=int, default=1, help="of each run, with --profile (default: 1)")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--dry", action="store_true", help="say what would be planned, and write nothing")
+    only.add_argument("--why", metavar="STAGE", help="say what has changed since a stage last ran")
+    only.add_argument("--profile", help="say what the stages of a profile will take; nothing is written")
+    parser.add_argument("--gpus", type=int, help="of each run, with --profile (default: 1)")
     arguments = parser.parse_args(argv)
-    if arguments.gpus < 1:
+    if arguments.gpus is not None and arguments.profile is None:
+        raise UserError("--gpus: it says of what --profile has; name a profile")
+    gpus = 1 if arguments.gpus is None else arguments.gpus
+    if gpus < 1:
         raise UserError("--gpus: it takes a whole number from 1")
     os.chdir(root())
     params = read_params(Path("params.yaml"))
-    if arguments.profile:
+    if arguments.profile is not None:
         if arguments.profile not in params.sections:
             known = ", ".join(params.sections)
             raise UserError(f"params.yaml: there is no profile {arguments.profile!r}; known: {known}")
         names = [stage.name for stage in of_profile(params, arguments.profile)]
-        print(estimate.report(params, arguments.profile, names, arguments.gpus))
-    elif arguments.why:
+        print(estimate.report(params, arguments.profile, names, gpus))
+    elif arguments.why is not None:
         found = why(arguments.why, params)
         print("\n".join(found) if found else f"{arguments.why}: nothing that it depends on has changed")
     elif arguments.dry:

@@ -30,7 +30,7 @@ from statistics import mean
 from typing import NamedTuple
 
 import psutil
-import yaml
+from ruamel.yaml import YAML
 
 from fasa.command import command
 from fasa.errors import UserError
@@ -269,7 +269,7 @@ def default_jobs() -> int:
     if gpus := visible_gpus():
         return len(gpus)
     path = Path("params.yaml")
-    params = yaml.safe_load(path.read_bytes()) if path.exists() else {}
+    params = YAML(typ="safe", pure=True).load(path) if path.exists() else {}
     threads = 1
     for profile in params.get("profiles", []):
         section = resolved(params, profile) if profile in params else None

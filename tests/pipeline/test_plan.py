@@ -224,8 +224,57 @@ def test_files_where_a_stage_writes_are_not_to_be_lost(checkout, capsys, name):
     stage = dict(embedded="data@embedded", glyphs="images@glyphs")[name]
     expected = f"error: data/{name}: holds train, which no stage has made and {stage} would remove; move it"
     assert expected in capsys.readouterr().err and mine.exists()
-    (mine.parents[1] / dict(embedded="source.json", glyphs="images.npz")[name]).touch()
+    folder, mark = mine.parents[1], dict(embedded="source.json", glyphs="images.npz")
+    (folder / mark.pop(name)).touch()
+    assert plan.main([]) == int(name == "glyphs")  # a folder train is part of a detector's data alone
+    shutil.rmtree(mine.parent)
     assert plan.main([]) == 0
+    (folder / mark.popitem()[1]).touch()  # what marks another kind of stage, or a file of the user's
+    assert plan.main([]) == 1
+    shutil.rmtree(folder)
+    folder.write_text("a list of mine")
+    assert plan.main([]) == 1 and folder.read_text() == "a list of mine"
+    assert f"data/{name}: is a file, which {stage} would remove" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--why", ""], "there is no stage ''"),
+        (["--profile", ""], "there is no profile ''"),
+        (["--gpus", "8"], "--gpus: it says of what --profile has"),
+        (["--gpus", "0", "--profile", "lvis"], "--gpus: it takes a whole number from 1"),
+    ],
+)
+def test_a_flag_that_cannot_be_followed_plans_nothing(checkout, capsys, arguments, message):
+    assert plan.main(arguments) == 1
+    assert message in capsys.readouterr().err and not (checkout / "build").exists()
+
+
+def test_only_one_thing_is_asked(checkout, capsys):
+    with pytest.raises(SystemExit):
+        plan.main(["--dry", "--profile", "lvis"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("kind: cifar100", "knd: cifar100", "classification.sets.cifar100.data.kind is None; known: glyphs"),
+        (
+            "\nembedded:",
+            "\nembedded:\n  configs: nope #",
+            "configs is 'nope', but there is no folder configs/nope",
+        ),
+    ],
+)
+def test_what_no_stage_could_do_is_told_by_its_cause(checkout, capsys, old, new, message):
+    text = Path("params.yaml").read_text()
+    assert text.count(old) == 1
+    Path("params.yaml").write_text(text.replace(old, new))
+    assert plan.main([]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
 
 
 def test_what_is_found_is_what_is_imported(checkout):

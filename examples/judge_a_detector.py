@@ -20,6 +20,8 @@ def main(annotations: str, results: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     try:
         main(*sys.argv[1:])
     except UserError as error:

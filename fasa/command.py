@@ -56,7 +56,7 @@ def command(main: Main) -> Callable[..., int]:
             return 1
         except MemoryError:
             print(
-                "error: the memory does not suffice; use a machine with more, or fewer images",
+                "error: the memory does not suffice; use a machine with more, or fewer images or resamples",
                 file=sys.stderr,
             )
             return 1

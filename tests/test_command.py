@@ -27,7 +27,7 @@ def raising(error):
         (
             PermissionError(13, "Permission denied", "out"),
             1,
-            "out: Permission denied; allow writing there, or",
+            "out: Permission denied; allow it, or",
         ),
         (
             OSError(28, "No space left on device"),

@@ -1,11 +1,14 @@
 """The evaluator as an mmdet metric: ``val_evaluator = dict(type="FASALVISMetric", ann_file=...)``."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import get_local_path
 from mmengine.registry import METRICS
+from torch import Tensor
 
 from fasa.detection.inference import encode_masks
 from fasa.errors import UserError
@@ -14,6 +17,15 @@ from fasa.evaluation.instruments import instruments
 from fasa.evaluation.protocols import OLD, PROTOCOLS
 
 TIDE = (None, "lvis", "stock")
+
+
+def plain(value: Any) -> Any:
+    """Predictions as tensors without a graph, also out of the types that mmdet has for them."""
+    value = getattr(value, "tensor", value)  # of HorizontalBoxes
+    value = getattr(value, "masks", value)  # of BitmapMasks
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    return value.detach() if isinstance(value, Tensor) else value
 
 
 @METRICS.register_module(force=True)
@@ -60,8 +72,9 @@ class FASALVISMetric(BaseMetric):
         iou_types, protocols = ([one] if isinstance(one, str) else one for one in (iou_types, protocols))
         if format_only:
             raise UserError("FASALVISMetric: format_only=True judges nothing; leave it out")
-        if unknown := set(protocols) - PROTOCOLS.keys():
-            raise UserError(f"FASALVISMetric: no protocol {min(unknown)!r}; known: {', '.join(PROTOCOLS)}")
+        if not protocols or (unknown := set(protocols) - PROTOCOLS.keys()):
+            told = repr(min(unknown)) if protocols else f"in {protocols!r}"
+            raise UserError(f"FASALVISMetric: no protocol {told}; known: {', '.join(PROTOCOLS)}")
         if tide not in TIDE:
             raise UserError(f"FASALVISMetric: tide is {tide!r}; known: {', '.join(map(str, TIDE))}")
         with get_local_path(ann_file, backend_args=backend_args) as path:
@@ -77,7 +90,7 @@ class FASALVISMetric(BaseMetric):
         gt = next(iter(self.gt.values()))
         self._compare_classes(gt.name)
         for sample in data_samples:
-            found = sample["pred_instances"]
+            found = {key: plain(value) for key, value in sample["pred_instances"].items()}
             self._check(gt, sample["img_id"], found)
             box = found["bboxes"].cpu().double().numpy()
             box[:, 2:] -= box[:, :2]
@@ -113,7 +126,14 @@ class FASALVISMetric(BaseMetric):
         """Refuse predictions that cannot be evaluated, with the first batch, not after the last."""
         if image not in self.sizes:
             raise UserError(f"{gt.name}: no image {image}; ann_file must be that of the data set evaluated")
-        labels = found["labels"]
+        labels, n = found["labels"], len(found["scores"])
+        if found["bboxes"].shape != (n, 4) or labels.shape != (n,) or found["scores"].shape != (n,):
+            shapes = ", ".join(
+                f"{name} {tuple(found[name].shape)}" for name in ("bboxes", "labels", "scores")
+            )
+            raise UserError(
+                f"predictions of image {image} do not fit each other: {shapes}, not (N, 4), (N,), (N,)"
+            )
         if labels.is_floating_point():
             raise UserError(f"labels of image {image} are {labels.dtype}; they must be whole numbers")
         if len(wrong := labels[(labels < 0) | (labels >= len(self.names))]):
@@ -130,7 +150,14 @@ class FASALVISMetric(BaseMetric):
             return
         if "masks" not in found:
             raise UserError('FASALVISMetric: no masks in the predictions; set iou_types="bbox"')
-        if len(masks := found["masks"]):
+        if len(masks := found["masks"]) != n:
+            raise UserError(f"image {image} has {len(masks)} masks for {n} scores")
+        if n and isinstance(masks, list) and not isinstance(masks[0], dict):
+            raise UserError(
+                f"masks of image {image} are a list of {type(masks[0]).__name__}; they must be run-lengths, "
+                "or an array (N, H, W)"
+            )
+        if n:
             size = list(masks[0]["size"] if isinstance(masks, list) else masks.shape[1:])
             if size != self.sizes[image]:
                 raise UserError(f"masks of image {image} are {size}, in {gt.name} it is {self.sizes[image]}")

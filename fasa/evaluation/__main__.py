@@ -235,7 +235,7 @@ def check_out(out: Path, *inputs: str) -> None:
     with readable_errors(out):
         if not out.parent.is_dir():
             raise UserError(f"{where}: there is no folder {called(out.parent)}")
-        if out.exists() and not out.is_file():
+        if out.absolute().parts[1] == "dev" or out.exists() and not out.is_file():
             raise UserError(f"{where}: is not a regular file, but a folder or device; name a file")
         with suppress(FileNotFoundError):
             os.lstat(beside(out))  # an error if its name is too long

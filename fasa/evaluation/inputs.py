@@ -194,8 +194,14 @@ def read_ground_truth(
         name = called(source)
         source = Text(source, name)
         if native.core and not exhaustive and (columns := read_objects(source, iou_type == "segm")):
-            source, *columns = columns
-    name, gt = read(source, name, (EXHAUSTIVE if exhaustive else ANNOTATIONS)[iou_type])
+            rest, *columns = columns
+    kind = (EXHAUSTIVE if exhaustive else ANNOTATIONS)[iou_type]
+    try:
+        name, gt = read(rest if columns else source, name, kind)
+    except UserError:
+        if columns:
+            read(source, name, kind)  # of the whole text, in which the place that is told is another
+        raise
 
     listed = _column(gt.categories, "id", f"{name}: categories")
     image_ids = _column(gt.images, "id", f"{name}: images")
@@ -391,8 +397,14 @@ def _load_detections(path: str | os.PathLike, gt: GroundTruth, name: str) -> Det
     """What `save_detections` wrote."""
     try:
         with np.load(os.fsdecode(path), allow_pickle=False) as arrays:
+            if gt.iou_type == "segm" and "bbox" in arrays and "counts" not in arrays:
+                raise UserError(f'{name}: has boxes alone; ask for them: --iou bbox (iou_type="bbox")')
+            if gt.iou_type == "bbox" and "counts" in arrays and "bbox" not in arrays:
+                raise UserError(f'{name}: has masks alone; ask for them: --iou segm (iou_type="segm")')
             ids = [arrays[column] for column in COLUMNS]
             shape = arrays["bbox"] if gt.iou_type == "bbox" else [arrays["counts"], arrays["length"]]
+    except UserError:
+        raise
     except UNREADABLE as error:
         raise UserError(f"{name}: cannot read columns of {gt.iou_type} ({error}); write it again") from error
     if gt.iou_type == "segm":

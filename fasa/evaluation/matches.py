@@ -260,6 +260,7 @@ class Matcher:
         outside = ~_within_areas(gt.area[objects])
         self.object_ignored = gt.ignore[objects, None] | outside  # (G, A)
         self.threshold = np.full(len(gt.category_ids), -np.inf)  # (K,) scores below it no longer matter
+        self._seen = np.zeros(len(gt.image_ids), dtype=bool)  # images that were added
         self._parts: list[dict[str, np.ndarray]] = []
         self._room = min(self.per_class, CHUNK)  # detections that may come before it prunes
         self._added = self._held = self._kept = 0  # detections in all, now, and after the last pruning
@@ -269,12 +270,22 @@ class Matcher:
 
         Args:
             dt: the detections.
-            place: (N,) of each in the order that decides between equal scores; None: as they come.
+            place: (N,) integers, of each in the order that decides between equal scores; None: as they come.
 
         Raises:
-            UserError: columns that do not fit each other or the annotations, a mask cut short.
+            UserError: an image that was added before, columns that do not fit each other or the annotations,
+                a mask cut short.
         """
-        self._add(checked(dt, self.gt), place)
+        dt = checked(dt, self.gt)
+        if place is not None and (place.shape != dt.score.shape or place.dtype.kind not in "iu"):
+            told = f"{place.shape} {place.dtype}"
+            raise UserError(f"detections: place is {told}, not a whole number for each of {len(dt.score)}")
+        images = np.unique(positions(dt.image_id, self.gt.image_ids, "image", "detections"))
+        if self._seen[images].any():
+            twice = self.gt.image_ids[images[self._seen[images]][0]]
+            raise UserError(f"detections: image {twice} was added before; add all of an image at once")
+        self._add(dt, place)
+        self._seen[images] = True
 
     def _add(self, dt: Detections, place: np.ndarray | None) -> None:
         if place is None:

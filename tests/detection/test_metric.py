@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 from mmdet.registry import METRICS, MODELS
+from mmdet.structures.bbox import HorizontalBoxes
+from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -220,3 +222,42 @@ def test_a_config_of_mmdets_coco_is_merged_into(tiny_glyphs, tmp_path):
     assert evaluator.format_only is False and set(METRICS.build(evaluator).gt) == {"bbox", "segm"}
     with pytest.raises(UserError, match="format_only"):
         METRICS.build(dict(evaluator, format_only=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(scores=torch.tensor([0.5])), r"predictions of image 1 do not fit each other: bboxes \(2, 4\)"),
+        (dict(labels=torch.tensor([0, 1, 2])), r"labels \(3,\), scores \(2,\)"),
+        (dict(bboxes=torch.zeros(2, 5)), r"bboxes \(2, 5\)"),
+        (dict(masks=torch.zeros(1, 8, 8)), "image 1 has 1 masks for 2 scores"),
+        (dict(masks=[np.zeros((8, 8))] * 2), "masks of image 1 are a list of ndarray"),
+    ],
+)
+def test_predictions_that_do_not_fit_each_other_are_refused_at_once(tiny_glyphs, changes, message):
+    annotations = str(tiny_glyphs / "annotations" / "val.json")
+    kinds = ["bbox"] + ["segm"] * ("masks" in changes)
+    metric = METRICS.build(dict(type="FASALVISMetric", ann_file=annotations, iou_types=kinds))
+    with pytest.raises(UserError, match=message):
+        metric.process(None, predictions(**changes))
+
+
+@pytest.mark.parametrize("protocols", [[], None])
+def test_no_protocol_at_all_is_refused(tiny_glyphs, protocols):
+    annotations = str(tiny_glyphs / "annotations" / "val.json")
+    with pytest.raises(UserError, match="no protocol in .*; known: old, fixed, pool"):
+        METRICS.build(dict(type="FASALVISMetric", ann_file=annotations, protocols=protocols))
+
+
+def test_mmdets_own_types_are_taken(tiny_glyphs):
+    size = json.loads((tiny_glyphs / "annotations" / "val.json").read_text())["images"][0]
+    assert size["id"] == 1
+    annotations = str(tiny_glyphs / "annotations" / "val.json")
+    plain, own = (METRICS.build(dict(type="FASALVISMetric", ann_file=annotations)) for _ in range(2))
+    masks = np.zeros((2, size["height"], size["width"]), np.uint8)
+    masks[:, 2:6, 3:9] = 1
+    plain.process(None, predictions(masks=torch.from_numpy(masks).bool()))
+    boxes = HorizontalBoxes(predictions()[0]["pred_instances"]["bboxes"])
+    scores = torch.tensor([0.5, 0.4], requires_grad=True)
+    own.process(None, predictions(masks=BitmapMasks(masks, *masks.shape[1:]), bboxes=boxes, scores=scores))
+    assert str(own.results) == str(plain.results)

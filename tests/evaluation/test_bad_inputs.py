@@ -275,6 +275,16 @@ TEXTS = [
 ]
 
 
+def test_the_place_of_a_damage_is_that_in_the_file(folder, capsys):
+    """Though the core takes the annotations out before the rest is read."""
+    path = folder / "gt.json"
+    text = path.read_bytes().rstrip()
+    assert text.find(b'"annotations"') < len(text) - 9
+    path.write_bytes(text[:-1] + b"!" + text[-1:])
+    status, said = run(folder, capsys)
+    assert status == 1 and f"byte {len(text) - 1}" in said
+
+
 @pytest.mark.parametrize(("change", "line"), TEXTS)
 def test_a_file_of_another_make_is_said_in_a_line(change, line, folder, capsys):
     path = folder / "dt.json"

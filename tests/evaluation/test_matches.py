@@ -148,3 +148,25 @@ def test_an_annotation_of_id_0_can_be_found():
     thing = {"id": 0, "image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10], "area": 100}
     gt = {"images": [image], "categories": [{"id": 1, "frequency": "r"}], "annotations": [thing]}
     assert judge(match(gt, [thing | {"score": 0.5}], "bbox")).summary["AP"] == pytest.approx(100)
+
+
+def test_an_image_is_added_once(make_federated):
+    gt, dt = make_federated(1)
+    gt = read_ground_truth(gt, "bbox")
+    dt = read_detections(dt, gt)
+    matcher = Matcher(gt)
+    matcher.add(dt)
+    ap = judge(matcher.matches()).summary["AP"]
+    with pytest.raises(UserError, match=r"image \d+ was added before; add all of an image at once"):
+        matcher.add(Detections(*(column[-1:] for column in dt)))
+    assert judge(matcher.matches()).summary["AP"] == ap
+
+
+@pytest.mark.parametrize("place", [np.zeros(1, np.int64), np.array(3), 0.5])
+def test_a_place_is_that_of_each_detection(make_federated, place):
+    gt, dt = make_federated(1)
+    gt = read_ground_truth(gt, "bbox")
+    dt = read_detections(dt, gt)
+    place = np.full(len(dt.score), place) if isinstance(place, float) else place
+    with pytest.raises(UserError, match="place is .*, not a whole number for each of"):
+        Matcher(gt).add(dt, place)

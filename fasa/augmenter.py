@@ -4,14 +4,18 @@ Shapes: N embeddings of a batch, P foreground ones, M virtual samples, D embeddi
 map, K foreground classes; background, where there is one, is label K.
 """
 
+import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fasa.errors import UserError
 
 LARGEST = 1e15  # of an embedding's elements: sums of larger ones' squares overflow float32
 LOOK_EVERY = 100  # steps from one look at `skipped` to the next: a GPU has to stop for it
@@ -46,10 +50,33 @@ def require(owner: str, met: bool, name: str, value: Any, rule: str) -> None:
     """Refuse an argument; NaN, for which no comparison holds, among them.
 
     Raises:
-        ValueError: one line with what was given and what is asked for.
+        UserError: one line with what was given and what is asked for.
     """
     if not met:
-        raise ValueError(f"{owner}: {name} is {value!r}; it must be {rule}")
+        raise UserError(f"{owner}: {name} is {value!r}; it must be {rule}")
+
+
+def check_arguments(method: Callable, arguments: dict[str, Any], where: str, filled_in: Set[str]) -> None:
+    """Refuse what a method does not take from a config, and what is no number where it takes one.
+
+    Args:
+        where: what the arguments are of, in a message.
+        filled_in: arguments that a config leaves to whoever trains.
+
+    Raises:
+        UserError: names the first.
+    """
+    known = inspect.signature(method).parameters
+    if unknown := arguments.keys() - (known.keys() - filled_in):
+        names = ", ".join(sorted(known.keys() - filled_in))
+        raise UserError(f"{where}.{min(unknown)} is unknown; known: {names}")
+    for name, value in arguments.items():
+        kind = type(known[name].default)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if kind is float and not number:
+            raise UserError(f"{where}.{name} is {value!r}, not a number")
+        if kind is int and not (number and value % 1 == 0):  # infinity and NaN leave NaN
+            raise UserError(f"{where}.{name} is {value!r}, not a whole number")
 
 
 class Augmenter(nn.Module):
@@ -88,6 +115,10 @@ class Augmenter(nn.Module):
         self, num_classes: int, width: int, loss_weight: float = 0.1, warmup: int = 0, seed: int = 0
     ):
         super().__init__()
+        for name, value in dict(num_classes=num_classes, width=width).items():
+            told = isinstance(value, Integral) and value >= 1
+            require(type(self).__name__, told, name, value, "a whole number from 1")
+        require(type(self).__name__, isinstance(seed, Integral), "seed", seed, "a whole number")
         require(type(self).__name__, loss_weight >= 0, "loss_weight", loss_weight, "0 or more")
         told = isinstance(warmup, int | float) and warmup >= 0
         require(type(self).__name__, told, "warmup", warmup, "0 or more iterations")
@@ -150,10 +181,13 @@ class Augmenter(nn.Module):
             Features in float32, whatever `z` is; a classifier that is in another precision wants them cast.
 
         Raises:
-            ValueError: embeddings of another width.
+            ValueError: embeddings of another width, or other labels than one of each.
         """
         if z.shape[1:] != (self.width,):
             raise ValueError(f"{type(self).__name__}: embeddings {tuple(z.shape)}, not (N, {self.width})")
+        if labels.shape != z.shape[:1] or labels.dtype != torch.int64:
+            told = f"{tuple(labels.shape)} {str(labels.dtype).removeprefix('torch.')}"
+            raise ValueError(f"{type(self).__name__}: labels {told}, not ({len(z)},) int64")
         step = self.step + 1
         self.iteration += 1
         self._step.set(self.iteration, step)

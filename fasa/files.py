@@ -38,11 +38,8 @@ def replacing(path: str | Path, mode: str = "wb") -> Iterator[IO]:
         >>> with replacing("metrics.json", "w") as file:
         ...     _ = file.write("{}")
     """
-    path = Path(path)
+    path, target = Path(path), check_replaceable(path)
     with readable_errors(path):
-        target = Path(os.path.realpath(path))
-        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
-            raise UserError(f"{path}: is not a regular file and would be replaced; choose another name")
         target.parent.mkdir(parents=True, exist_ok=True)
         part = beside(target)
         for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
@@ -56,6 +53,24 @@ def replacing(path: str | Path, mode: str = "wb") -> Iterator[IO]:
             os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)
+
+
+def check_replaceable(path: str | Path) -> Path:
+    """Where `replacing` would write to, links followed; for long work to ask before it begins.
+
+    Raises:
+        UserError: a folder or a device is there, or the folder above may not be written to.
+    """
+    with readable_errors(path):
+        target = Path(os.path.realpath(path))
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            raise UserError(f"{path}: is not a regular file and would be replaced; choose another name")
+        above = next(folder for folder in target.parents if folder.exists())
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(above))
+        if not os.access(above, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+    return target
 
 
 def beside(path: Path) -> Path:
@@ -76,13 +91,13 @@ def _lives(pid: str) -> bool:
 MENDS = {
     errno.ENOSPC: "free some space and run this again",
     errno.EDQUOT: "free some of your quota and run this again",
-    errno.EACCES: "allow writing there, or choose another place",
-    errno.EPERM: "allow writing there, or choose another place",
+    errno.EACCES: "allow it, or choose another place",
+    errno.EPERM: "allow it, or choose another place",
     errno.EROFS: "choose a place that can be written to",
     errno.ENOTDIR: "a file lies where a folder should be: move it away",
     errno.EEXIST: "a file lies where a folder should be: move it away",
     errno.ENAMETOOLONG: "choose a shorter name",
-    errno.EISDIR: "a folder lies where a file should be: move it away",
+    errno.EISDIR: "it is a folder; name a file",
 }
 
 

@@ -7,12 +7,13 @@ import msgspec
 
 import fasa
 from fasa import traits
+from fasa.augmenter import check_arguments
 from fasa.classification import job as classification
 from fasa.data import kinds
 from fasa.errors import UserError
 from fasa.job import MODEL, Candidate, Job, method
 from fasa.params import AugmenterTrait, Params, Profile
-from fasa.sections import is_number, merged, read
+from fasa.sections import merged, read
 
 AFTER_WARMUP = {"train", "traits", "table", "cost"}  # of a profile: nothing that its rows share depends on it
 FILLED_IN = {"num_classes", "width", "map_shape", "seed"}  # of an augmenter, by who builds it
@@ -188,16 +189,7 @@ def check_augmenter(section: dict[str, Any], where: str, row: str) -> None:
     given = dict(num_classes=2, width=2, map_shape=(1, 1, 1))
     given = {name: value for name, value in given.items() if name in known}
     arguments = {name: value for name, value in section.items() if name != "type"}
-    if unknown := arguments.keys() - (known.keys() - FILLED_IN):
-        names = ", ".join(sorted(known.keys() - FILLED_IN))
-        raise UserError(f"params.yaml: {where}.{min(unknown)} is unknown; known: {names}")
-    for name, value in arguments.items():
-        default = known[name].default
-        if is_number(default) and not (
-            is_number(value) and (isinstance(default, float) or value == int(value))
-        ):
-            wanted = "a number" if isinstance(default, float) else "a whole number"
-            raise UserError(f"params.yaml: {where}.{name} is {value!r}, not {wanted}")
+    check_arguments(method(section), arguments, f"params.yaml: {where}", FILLED_IN)
     try:
         method(section)(**given, **arguments)
     except (TypeError, ValueError) as error:

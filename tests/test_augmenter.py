@@ -8,6 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from fasa import FASA, SMOTE, Augmenter, Virtual, virtual_loss
+from fasa.errors import UserError
 
 
 def test_default_augmenter_does_nothing():
@@ -68,3 +69,30 @@ def test_lists_and_arrays_are_signals_too():
     augmenter.initialise(np.array([3, 5]))
     augmenter.adapt(np.array([0.5, np.nan]))
     assert augmenter.measured.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.zeros(1).long(), torch.zeros(2), torch.zeros(2, 1).long(), torch.zeros(2).bool()]
+)
+def test_labels_are_one_whole_number_each(labels):
+    augmenter = FASA(2, 3)
+    with pytest.raises(ValueError, match=r"FASA: labels .*, not \(2,\) int64"):
+        augmenter(torch.ones(2, 3), labels)
+    assert augmenter.iteration == 0
+
+
+@pytest.mark.parametrize("method", [FASA, SMOTE])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            dict(seed="x"),
+            "seed is 'x'; it must be a whole number",
+        ),  # Python's hash of text differs by process
+        (dict(num_classes=0), "num_classes is 0; it must be a whole number from 1"),
+        (dict(width=0), "width is 0; it must be a whole number from 1"),
+    ],
+)
+def test_what_every_method_takes_is_checked(method, arguments, message):
+    with pytest.raises(UserError, match=message):
+        method(**dict(num_classes=2, width=3) | arguments)

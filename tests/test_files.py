@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fasa.errors import UserError
-from fasa.files import replacing
+from fasa.files import check_replaceable, replacing
 
 
 def test_a_failure_in_the_middle_leaves_what_was_there(tmp_path):
@@ -65,3 +65,13 @@ def test_a_file_in_place_of_a_folder_is_one_line(tmp_path):
         replacing(tmp_path / "a" / "b"),
     ):
         pass
+
+
+def test_where_nothing_can_be_written_is_known_before(tmp_path):
+    assert check_replaceable(tmp_path / "new" / "a.txt") == (tmp_path / "new" / "a.txt").resolve()
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError, match="is not a regular file"):
+        check_replaceable(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="a file lies where a folder should be"):
+        check_replaceable(tmp_path / "file" / "a.txt")

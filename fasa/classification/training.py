@@ -18,6 +18,7 @@ from fasa.classification.job import Row, Schedule
 from fasa.classification.learner import Learner
 from fasa.classification.progress import KEPT, Progress, losses_table
 from fasa.data.images import LongTailed
+from fasa.errors import UserError
 from fasa.files import replacing
 
 
@@ -60,7 +61,7 @@ def train(
         shots: see `shot_accuracy`.
 
     Raises:
-        UserError: a loss is not a number, or `work_dir` belongs to another run.
+        UserError: no image to adapt on, a loss is not a number, or `work_dir` belongs to another run.
     """
     torch.set_num_threads(threads)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -70,6 +71,10 @@ def train(
     learner = Learner(counts, data.train.images.shape[-1], schedule, row, seed, amp)
     adapting = learner.augmenter is not None and learner.augmenter.adapts()
     held_out = Images(getattr(data, row.adapt_split), *moments, device) if adapting else None
+    if adapting and not len(held_out):
+        raise UserError(
+            f"{row.adapt_split}: has no image to adapt on; let the set's data give some (its adapt)"
+        )
 
     run, path = identity(data, schedule, row, seed=seed, threads=threads, amp=amp), Path(work_dir, LAST)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -134,9 +134,18 @@ class AdaptationHook(Hook):
     """
 
     def __init__(self, dataloader: dict | None = None, every: int | None = None, signal: str = "loss"):
-        if signal not in SIGNALS:
+        if not isinstance(signal, str) or signal not in SIGNALS:
             raise UserError(f"AdaptationHook: signal is {signal!r}; known: {', '.join(SIGNALS)}")
         check_every("AdaptationHook", every)
+        if dataloader is not None and not (isinstance(dataloader, dict) and dataloader.get("dataset")):
+            raise UserError(
+                f"AdaptationHook: dataloader is {dataloader!r}; it must say what is held out, such as "
+                'dict(dataset=dict(ann_file="annotations/adapt.json"))'
+            )
+        if dataloader is not None and not isinstance(dataloader["dataset"], dict):
+            raise UserError(
+                f"AdaptationHook: dataloader.dataset is {dataloader['dataset']!r}; it must be a dict"
+            )
         self.overrides, self.dataloader, self.every, self.signal = dataloader, None, every, signal
         self.gt: GroundTruth | None = None
         self.history: list[dict] = []

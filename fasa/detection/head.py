@@ -15,10 +15,11 @@ from mmdet.models import (
 )
 from mmdet.models.layers import NormedLinear
 from mmdet.registry import MODELS
+from mmengine.config import Config
 from torch import Tensor, nn
 
 import fasa
-from fasa.augmenter import Augmenter, virtual_loss
+from fasa.augmenter import Augmenter, check_arguments, virtual_loss
 from fasa.detection.two_stage import class_scores
 from fasa.errors import UserError
 
@@ -33,11 +34,17 @@ def augmented(model: dict, augmenter: dict) -> dict:
         augmenter: config of an `Augmenter`, such as ``dict(type="FASA")``.
 
     Raises:
-        UserError: there is no box head, or none of a kind that has an augmented twin.
+        UserError: these are no configs, there is no box head, or none of a kind that has an augmented twin.
 
     Example, in a config after its ``_base_``:
         >>> model = augmented(_base_.model, dict(type="FASA", warmup=6000))  # doctest: +SKIP
     """
+    if not isinstance(model, dict | Config) or not isinstance(augmenter, dict) or "type" not in augmenter:
+        told = augmenter if isinstance(model, dict | Config) else model
+        raise UserError(f'augmented: it takes a model\'s config and dict(type="FASA"), not {told!r}')
+    seed = augmenter.get("seed", 0)
+    if not isinstance(seed, int):
+        raise UserError(f"augmenter.seed is {seed!r}, not a whole number")
     model = copy.deepcopy(model)
     heads = (model.get("roi_head") or {}).get("bbox_head")
     if not heads:
@@ -51,8 +58,7 @@ def augmented(model: dict, augmenter: dict) -> dict:
             raise UserError(f"roi_head.bbox_head: no augmented {name}; known: {', '.join(sorted(TWINS))}")
         if name in TWINS:  # by its path, which a config that was saved imports it from
             kind = f"fasa.detection.{kind}"
-        seed = augmenter.get("seed", 0) + STAGE_SEED * stage
-        head.update(type=kind, augmenter=dict(augmenter, seed=seed))
+        head.update(type=kind, augmenter=dict(augmenter, seed=seed + STAGE_SEED * stage))
     return model
 
 
@@ -77,8 +83,7 @@ class AugmentedHead:
         self._maps, self._inputs = None, 1
         if augmenter is not None:
             sizes = dict(num_classes=self.num_classes, width=self.fc_cls.in_features)
-            name = augmenter["type"]
-            method = name
+            method = name = augmenter["type"]
             if isinstance(name, str):
                 method = getattr(fasa, name) if name in fasa.methods() else MODELS.get(name)
             if method is None:
@@ -86,9 +91,12 @@ class AugmentedHead:
                 raise UserError(f"augmenter: there is no {name!r}; known: {known}")
             if "map_shape" in inspect.signature(method).parameters:
                 sizes["map_shape"] = (self.in_channels, *self.roi_feat_size)
-            self.augmenter = method(
-                **sizes | {key: value for key, value in augmenter.items() if key != "type"}
-            )
+            arguments = {key: value for key, value in augmenter.items() if key != "type"}
+            check_arguments(method, arguments, "augmenter", {"num_classes", "width", "map_shape"})
+            try:
+                self.augmenter = method(**sizes, **arguments)
+            except (TypeError, ValueError) as error:
+                raise UserError(f"augmenter: {error}") from error
             self._refuse()
             # mmdet hands scores, not embeddings, from `forward` to `loss`.
             self.fc_cls.register_forward_pre_hook(self._encode)

@@ -19,8 +19,10 @@ def overridden(path: str | Path, changes: dict[str, Any], profile: str) -> Confi
         raise UserError(f"params.yaml: {profile}.config.{min(unknown)} is not in {path}")
     try:
         cfg.merge_from_dict(alike(changes, cfg.to_dict()))
-    except (TypeError, KeyError, ValueError) as error:
-        raise UserError(f"params.yaml: {profile}.config: {' '.join(str(error).split())}") from None
+    except (TypeError, LookupError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"params.yaml: {profile}.config does not fit {path} ({' '.join(str(error).split())})"
+        ) from None
     return cfg
 
 
@@ -33,7 +35,7 @@ def alike(value: Any, base: Any) -> Any:
     if isinstance(value, dict):
         inner = dict(enumerate(base)) if isinstance(base, list) else base if isinstance(base, dict) else {}
         return {
-            key: alike(one, inner.get(int(key) if isinstance(base, list) else key))
+            str(key): alike(one, inner.get(int(key) if isinstance(base, list) else key))
             for key, one in value.items()
         }
     if isinstance(value, list):

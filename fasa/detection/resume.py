@@ -42,7 +42,9 @@ def read_plain(path: str | Path) -> dict:
         except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
             foreign = "Unsupported global" in str(error)
             reason = "holds more than plain data" if foreign else "cut off or no checkpoint"
-            raise UserError(f"{path}: {reason}; delete it to start anew, or name another") from None
+            raise UserError(
+                f"{path}: {reason}; name another, or, if a killed run left it, delete it to start anew"
+            ) from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no state_dict; name a checkpoint of a training run")
     return content
@@ -83,7 +85,7 @@ def latest(work_dir: str | Path) -> Path | None:
     """The checkpoint of a run that was written last, by this hook or mmengine's; None: there is none."""
     named, found = Path(work_dir, "last_checkpoint"), [Path(work_dir, LAST)]
     if named.is_file():
-        path = Path(named.read_text().strip())
+        path = Path(named.read_text(errors="replace").strip())
         found = [path, Path(work_dir, path.name), *found]  # the folder may have been moved
     return next((path for path in found if path.is_file()), None)
 

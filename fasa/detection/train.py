@@ -8,6 +8,7 @@ A killed run goes on from the checkpoint that it wrote last, exactly with `fasa.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +17,53 @@ from mmengine.config import Config, DictAction
 from fasa.detection.ranks import as_rank, for_ranks
 from fasa.detection.training import save_history, save_model, train, trained
 from fasa.errors import UserError
+from fasa.files import check_replaceable
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if (value := int(text)) < 1:
+        raise ValueError
+    return value
+
+
+positive.__name__ = "whole number from 1"  # as argparse tells it
+
+
+class Changes(DictAction):
+    """mmengine's KEY=VALUE; what is none is told as other mistakes of a command line are."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Take them."""
+        if wrong := [value for value in values if "=" not in value]:
+            raise argparse.ArgumentError(self, f"{wrong[0]!r} is not KEY=VALUE")
+        super().__call__(parser, namespace, values, option_string)
+
+
+def read_config(path: Path) -> Config:
+    """A config that can be trained from.
+
+    Raises:
+        UserError: it is not there, ends in an error, or lacks what a training needs.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such config")
+    try:
+        cfg = Config.fromfile(path)
+    except UserError:
+        raise
+    except Exception as error:  # whatever its code does
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: {type(error).__name__}: {reason}; mend the config") from error
+    if missing := [name for name in ("model", "train_dataloader", "train_cfg") if name not in cfg]:
+        raise UserError(f"{path}: has no {missing[0]}; name a config of mmdet's kind, with its _base_")
+    return cfg
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -26,16 +74,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--branch-from", type=Path, help="a checkpoint whose weights to start from")
     parser.add_argument("--out", type=Path, help="where to write the trained model")
     parser.add_argument("--history", type=Path, help="where to write what augmenters did, as JSON")
-    parser.add_argument("--batch", type=int, help="images of an iteration, on all ranks together")
-    parser.add_argument("--threads", type=int, help="of each process; sums on a CPU depend on it")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, help="as in mmdet's tools")
+    parser.add_argument("--batch", type=positive, help="images of an iteration, on all ranks together")
+    parser.add_argument("--threads", type=positive, help="of each process; sums on a CPU depend on it")
+    parser.add_argument("--cfg-options", nargs="+", action=Changes, default={}, help="as in mmdet's tools")
     given = parser.parse_args(arguments)
     with as_rank() as ranks:
         if given.threads:
             torch.set_num_threads(given.threads)
-        if not given.config.is_file():
-            raise UserError(f"{given.config}: no such config")
-        cfg = Config.fromfile(given.config)
+        for path in filter(None, [given.out, given.history]):
+            check_replaceable(path)
+        cfg = read_config(given.config)
         cfg.merge_from_dict(given.cfg_options)
         cfg.setdefault("work_dir", str(Path("work_dirs", given.config.stem)))
         runner = train(for_ranks(cfg, ranks, given.batch), given.branch_from)

@@ -182,3 +182,11 @@ def test_progress_says_what_is_left(monkeypatch, capsys):
         "epoch 3/4  6 images/s  0:00:24 left  loss 1.250",
         "epoch 4/4  1 images/s  0:00:00 left  loss 1.250",
     ]
+
+
+@pytest.mark.parametrize("signal", ["loss", "metric"])
+def test_nothing_to_adapt_on_is_refused(tiny, tmp_path, signal):
+    empty = tiny._replace(adapt=type(tiny.adapt)(*(column[:0] for column in tiny.adapt)))
+    with pytest.raises(UserError, match="adapt: has no image to adapt on"):
+        run(empty, tmp_path, Row(augmenter=FASA, signal=signal))
+    run(empty, tmp_path, schedule=SHORT)  # a row that does not adapt needs none

@@ -328,10 +328,9 @@ def test_a_data_set_of_another_type_stands_for_itself(config):
         assert sum(len(batch["data_samples"]) for batch in loader) == 12
 
 
-@pytest.mark.parametrize("overrides", [dict(), dict(dataset=dict(ann_file="a.json"))])
-def test_nothing_to_adapt_on_is_refused(config, overrides):
+def test_nothing_to_adapt_on_is_refused(config):
     cfg = config(FASA, iterations=1)
-    cfg.custom_hooks = [dict(type="AdaptationHook", dataloader=overrides)]
+    cfg.custom_hooks = [dict(type="AdaptationHook", dataloader=dict(dataset=dict(ann_file="a.json")))]
     with pytest.raises(UserError, match="AdaptationHook: no val_dataloader to take") as info:
         Runner.from_cfg(cfg).train()
     assert "\n" not in str(info.value)
@@ -359,6 +358,17 @@ def test_a_metric_of_several_files_is_refused(config):
 def test_unknown_signal_is_refused():
     with pytest.raises(UserError, match="signal is 'ap'; known: loss, metric"):
         AdaptationHook(signal="ap")
+    with pytest.raises(UserError, match=r"signal is \['loss'\]"):
+        AdaptationHook(signal=["loss"])
+
+
+@pytest.mark.parametrize(
+    "dataloader", ["x", 5, [], {}, dict(dataset=None), dict(dataset={}), dict(dataset="x")]
+)
+def test_what_is_held_out_must_be_said(dataloader):
+    """An empty dict would have adapted on the images that are reported, without a word."""
+    with pytest.raises(UserError, match=r"AdaptationHook: dataloader.* is "):
+        AdaptationHook(dataloader)
 
 
 def test_a_loop_without_epochs_adapts_after_as_many_images_as_there_are(config):

@@ -225,3 +225,32 @@ def test_a_custom_loss_with_one_background_is_scored_like_any(config):
         heads.append(build(cfg).roi_head.bbox_head)
     scores = torch.randn(5, 7)
     assert [class_scores(head, scores).shape for head in heads] == [(5, 7), (5, 7)]
+
+
+@pytest.mark.parametrize(
+    ("model", "augmenter", "message"),
+    [
+        (None, dict(type="FASA"), "not None"),
+        (dict(type="FasterRCNN"), "FASA", "not 'FASA'"),
+        (dict(type="FasterRCNN"), dict(warmup=3), "not {'warmup': 3}"),
+        (dict(type="FasterRCNN"), dict(type="FASA", seed="1"), "seed is '1', not a whole number"),
+    ],
+)
+def test_what_is_no_config_is_refused(model, augmenter, message):
+    with pytest.raises(UserError, match=message):
+        augmented(model, augmenter)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(warmupp=1), "augmenter.warmupp is unknown; known: .*prob_scale"),
+        (dict(prob_scale="x"), "augmenter.prob_scale is 'x', not a number"),
+        (dict(warmup=float("inf")), "augmenter.warmup is inf, not a whole number"),
+        (dict(groups=dict(quantile=9)), "groups.quantile is 9; it must be above 0"),
+        (dict(up=0.5), "FASA: up is 0.5; it must be"),
+    ],
+)
+def test_arguments_that_cannot_be_are_one_line(config, arguments, message):
+    with pytest.raises(UserError, match=message):
+        MODELS.build(config(dict(type="FASA") | arguments).model)

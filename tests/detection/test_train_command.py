@@ -14,6 +14,7 @@ from mmengine.hooks import EMAHook
 from fasa.detection.experiment import training_config
 from fasa.detection.inference import load_model
 from fasa.detection.ranks import WholeBatches, for_ranks, slurm_to_torchrun
+from fasa.detection.train import main, read_config
 from fasa.detection.training import train
 from fasa.detection.training import trained as written_model
 from fasa.errors import UserError
@@ -184,3 +185,38 @@ def test_mistakes_are_said_in_one_line(config, tmp_path, arguments, message):
     done = run("fasa.detection.train", *arguments, launcher=["-m"])
     assert done.returncode == 1 and message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--batch", "0"], "invalid whole number from 1 value: '0'"),
+        (["--threads", "-1"], "invalid whole number from 1 value: '-1'"),
+        (["--cfg-options", "x"], "'x' is not KEY=VALUE"),
+    ],
+)
+def test_an_argument_that_cannot_be_is_told_with_the_usage(capsys, arguments, message):
+    with pytest.raises(SystemExit) as info:
+        main(["config.py", *arguments])
+    assert info.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model = (", r"c\.py: SyntaxError: .* line 1"),
+        ("x = 1 / 0", r"c\.py: ZeroDivisionError: division by zero; mend the config"),
+        ("x = 1", r"c\.py: has no model; name a config of mmdet's kind"),
+    ],
+)
+def test_a_config_that_is_none_is_one_line(tmp_path, text, message):
+    (tmp_path / "c.py").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_config(tmp_path / "c.py")
+
+
+def test_where_it_cannot_write_is_told_before_it_trains(config, tmp_path):
+    config().dump(tmp_path / "config.py")
+    with pytest.raises(SystemExit, match="is not a regular file and would be replaced"):
+        main([str(tmp_path / "config.py"), "--out", str(tmp_path)])
+    assert {path.name for path in tmp_path.iterdir()} == {"config.py"}

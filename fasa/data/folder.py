@@ -23,7 +23,8 @@ from fasa.errors import UserError
 from fasa.files import readable_errors
 from fasa.sections import Count, Section, Text
 
-SUFFIXES = {".png", ".jpg", ".jpeg"}
+FORMATS = ("PNG", "JPEG")
+SUFFIXES = Image.registered_extensions()  # with the format of each
 LARGEST = 1 << 24  # bytes of an image file
 WIDEST = 4096  # pixels of its sides
 Files = dict[str, dict[str, list[str]]]  # part -> class -> names
@@ -57,20 +58,22 @@ def load(settings: Settings, seed: int) -> LongTailed:
     of the smallest class. Without, they are in the order of their sizes, those of one size by name.
 
     Raises:
-        UserError: no such folder, a class without images, an image that cannot be read or of another size.
+        UserError: no such folder, a class without images, an image that cannot be read, of another size, or
+            no PNG or JPEG.
     """
     with _opened(settings.path) as (files, read):
         sizes = {name: len(found) for name, found in files["train"].items()}
         names = sorted(sizes, key=lambda name: (0 if settings.ratio else -sizes[name], name))
         available = np.array([sizes[name] for name in names])
+        most = min(settings.adapt, int(available.max()))
         if settings.ratio:
             try:
                 counts = exponential_counts(int(available.min()), len(names), settings.ratio)
             except ValueError as error:
                 raise UserError(f"{settings.path}: {error}") from None
-            left = np.minimum(available - counts, settings.adapt)
+            left = np.minimum(available - counts, most)
         else:
-            left = np.minimum(available // 5, settings.adapt)
+            left = np.minimum(available // 5, most)
             counts = available - left
         paths, labels = _listed(files["train"], names)
         shape = _decode(settings, paths[0], read).shape
@@ -120,7 +123,7 @@ def _opened(path: str) -> Iterator[tuple[Files, Callable[[str], bytes]]]:
 
 
 def _sorted(path: str, names: Iterable[str]) -> Files:
-    """Sort the names of images by part and class; other files do not count."""
+    """Sort the names of images by part and class; files that are none do not count."""
     files: Files = {"train": defaultdict(list), "test": defaultdict(list)}
     for name in names:
         parts = PurePosixPath(name).parts
@@ -129,8 +132,10 @@ def _sorted(path: str, names: Iterable[str]) -> Files:
             and parts[0] in files
             and not parts[1].startswith(".")  # .., or what editors leave
             and not parts[2].startswith(".")  # such as macOS's ._1.png
-            and PurePosixPath(name).suffix.lower() in SUFFIXES
+            and (kind := SUFFIXES.get(PurePosixPath(name).suffix.lower()))
         ):
+            if kind not in FORMATS:
+                raise UserError(f"{path}: {name} is no PNG or JPEG; convert it, or take it away")
             files[parts[0]][parts[1]].append(name)
     for part, classes in files.items():
         if len(classes) < 2:
@@ -166,7 +171,7 @@ def _decode(settings: Settings, name: str, read: Callable[[str], bytes]) -> np.n
     """Return an image (H, W, 3) uint8."""
     data, side = read(name), settings.image_size
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             if max(picture.size) > WIDEST:
                 raise ValueError(f"it is {picture.width} x {picture.height} pixels large")
             picture = ImageOps.exif_transpose(picture)  # as it was held

@@ -251,7 +251,7 @@ def split(train: Part, cuts: Iterable[Cut], seed: int) -> dict[str, Part]:
         chosen = hold_out(rest, wanted, least, [image for image in order if image in held], full)
         if not chosen:
             raise UserError(
-                f"{part}: no image can leave train: each has a class of {least} images or fewer; "
+                f"{part}: no image can leave train, where every class keeps half of its images, and {least}; "
                 "give a file of its own, or more images"
             )
         parts[part] = rest.only(chosen)

@@ -286,3 +286,17 @@ def test_the_order_on_the_disk_does_not_count(root, monkeypatch):
 
     monkeypatch.setattr(os, "walk", backwards)
     assert np.array_equal(load(section(root), 0).train.images, first.train.images)
+
+
+def test_an_image_of_another_format_is_not_left_out_in_silence(root):
+    """A class would lose images, and the tail be another."""
+    write(root, dict(ant=3, bee=5))
+    (root / "train" / "bee" / "notes.txt").touch()  # no image
+    (root / "train" / "bee" / "000.png").rename(root / "train" / "bee" / "000.webp")
+    with pytest.raises(UserError, match=r"train/bee/000\.webp is no PNG or JPEG; convert it"):
+        load(section(root), 0)
+
+
+def test_as_many_as_nobody_has_may_be_asked_for(root):
+    write(root, dict(ant=10, bee=10))
+    assert load(section(root, adapt=10**30), 0).counts.tolist() == [8, 8]

@@ -92,7 +92,7 @@ def adapted(histories: Sequence[Sequence[dict]], frequency: Sequence[str]) -> st
 def report(records: Records, scale: tables.Scale) -> str:
     """Masks and boxes of the two main rows, how much they differ, and what bounds that, in Markdown."""
     found = metrics(records)
-    parts = [tables.section("main", found, scale), optimizer(found)]
+    parts = [tables.section("main", found, scale), adaptation(found), optimizer(found)]
     boxes = [column.replace("segm", "bbox") for column in tables.definition("main")["columns"]]
     parts += ["Of boxes:", tables.appendix("main", summarise(found), boxes)]
     rows = tables.definition("main")["rows"]
@@ -109,28 +109,50 @@ def report(records: Records, scale: tables.Scale) -> str:
     return "\n\n".join(filter(None, parts))
 
 
+def adaptation(found: dict[str, dict[int, dict[str, float]]]) -> str:
+    """What adaptation adds to virtual features, in a sentence; nothing if no row has gone without it.
+
+    Args:
+        found: as from `summary.metrics`.
+    """
+    n, means = _means(found, "mask_rcnn_fasa_unadapted", "mask_rcnn_fasa")
+    told = [f"{name} is {without:.1f}, with it {with_it:.1f}" for name, (without, with_it) in means.items()]
+    return (
+        "**What the adaptation adds.** With FASA's probabilities as they begin, by inverse frequency, "
+        f"{'; '.join(told)} ({tables.seeds(n)}). See [what it did](#what-the-adaptation-did), with RFS too."
+        if told
+        else ""
+    )
+
+
 def optimizer(found: dict[str, dict[int, dict[str, float]]]) -> str:
     """What the main rows come to where AdamW trains all parameters, in a sentence; nothing if it has not run.
 
     Args:
         found: as from `summary.metrics`.
     """
-    rows = [found.get(row, {}) for row in ("mask_rcnn", "mask_rcnn_adamw", "mask_rcnn_fasa_adamw")]
-    seeds = sorted(set.intersection(*map(set, rows)))
-    if not seeds:
-        return ""
-    plain, alone, fasa = (spread([row[seed] for seed in seeds]) for row in rows)
+    n, means = _means(found, "mask_rcnn", "mask_rcnn_adamw", "mask_rcnn_fasa_adamw")
     told = [
-        f"{tables.column_name(one)} is {alone[one]['mean']:.1f} "
-        f"({tables.signed(alone[one]['mean'] - plain[one]['mean'])}), and FASA adds "
-        f"{tables.signed(fasa[one]['mean'] - alone[one]['mean'])}"
-        for one in tables.definition("optimizer")["columns"][:2]
-        if one in plain and one in alone and one in fasa
+        f"{name} is {alone:.1f} ({tables.signed(alone - plain)}), and FASA adds {tables.signed(fasa - alone)}"
+        for name, (plain, alone, fasa) in means.items()
     ]
     return (
         "**What the optimizer does by itself.** With AdamW for all parameters, without FASA, "
-        f"{'; '.join(told)} ({tables.seeds(len(seeds))}). See [beyond the paper](#beyond-the-paper), with "
+        f"{'; '.join(told)} ({tables.seeds(n)}). See [beyond the paper](#beyond-the-paper), with "
         "RFS too; what a cosine classifier does alone: [other methods](#fasa-on-top-of-other-methods)."
         if told
         else ""
     )
+
+
+def _means(found: dict[str, dict[int, dict[str, float]]], *rows: str) -> tuple[int, dict[str, list[float]]]:
+    """How many seeds all rows have, and over these the rows' means of mask AP and APr, by their names."""
+    there = [found.get(row, {}) for row in rows]
+    if not (seeds := sorted(set.intersection(*map(set, there)))):
+        return 0, {}
+    spreads = [spread([row[seed] for seed in seeds]) for row in there]
+    return len(seeds), {
+        tables.column_name(one): [each[one]["mean"] for each in spreads]
+        for one in tables.definition("main")["columns"][:2]
+        if all(one in each for each in spreads)
+    }

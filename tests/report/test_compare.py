@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fasa.record import Record
-from fasa.report.compare import adapted, class_gains, compare, gainers, optimizer, report
+from fasa.report.compare import adaptation, adapted, class_gains, compare, gainers, optimizer, report
 from fasa.report.tables import Scale
 
 
@@ -45,6 +45,15 @@ def test_what_the_optimizer_does_by_itself_is_said_first():
     assert not optimizer(boxes)
     no_rare = {row: {0: dict(segm_AP=1.0)} for row in rows}
     assert "mask AP is 1.0 (0.0), and FASA adds 0.0 (1 seed)" in optimizer(no_rare)
+
+
+def test_what_adaptation_adds_is_said_where_a_row_went_without():
+    rows = dict(mask_rcnn_fasa_unadapted=(25.0, 14.5), mask_rcnn_fasa=(24.9, 13.9))
+    found = {row: {0: dict(segm_AP=ap, segm_APr=rare)} for row, (ap, rare) in rows.items()}
+    assert "frequency, mask AP is 25.0, with it 24.9; mask APr is 14.5, with it 13.9 (1 seed)." in adaptation(
+        found
+    )
+    assert not adaptation(dict(mask_rcnn_fasa=found["mask_rcnn_fasa"]))
 
 
 def test_how_far_the_adaptation_moved_is_told():

@@ -58,10 +58,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         mend = f"pip install '.[{extra}]' in a checkout"
         raise UserError(f"fasa {arguments.command} needs {error.name}: {mend}") from None
-    except Exception:
-        if arguments.command in ("run", "status"):  # for which DVC reads params.yaml, and trips over mistakes
+    except Exception as error:
+        if arguments.command in ("run", "status") and _of_params(error):
             from fasa.params import read_params
             from fasa.pipeline.project import root
 
             read_params(root() / "params.yaml")
         raise
+
+
+def _of_params(error: Exception) -> bool:
+    """Whether a mistake in params.yaml may be behind it: DVC reads it too, and blames dvc.yaml."""
+    if not isinstance(error, UserError):
+        return True
+    from dvc.parsing import ResolveError
+
+    return isinstance(error.__context__, ResolveError)

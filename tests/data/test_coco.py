@@ -568,7 +568,7 @@ def test_settings_that_cannot_be_met_are_refused(folder, train, section, message
 def test_too_few_images_to_cut(folder):
     save(folder, train=coco([[7], [3]]))
     with pytest.raises(
-        UserError, match=r"adapt: no image can leave train: each has a class of 2 images or fewer"
+        UserError, match=r"adapt: no image can leave train, where every class keeps half of its images, and 2"
     ):
         prepare()
 

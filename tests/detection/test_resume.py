@@ -242,7 +242,10 @@ def test_a_checkpoint_that_was_cut_is_refused_in_one_line(tmp_path, by_epoch, le
     path = tmp_path / "last.pth"
     whole = path.read_bytes()
     path.write_bytes(whole[: int(length * len(whole)) if isinstance(length, float) else length])
-    with pytest.raises(UserError, match="last.pth: cut off or no checkpoint; delete it") as info:
+    with pytest.raises(
+        UserError,
+        match="last.pth: cut off or no checkpoint; name another, or, if a killed run left it, delete it",
+    ) as info:
         train(tmp_path, by_epoch, resume=True)
     assert "\n" not in str(info.value)
 

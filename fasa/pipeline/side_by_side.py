@@ -35,7 +35,7 @@ from ruamel.yaml import YAML
 from fasa.command import command
 from fasa.errors import UserError
 from fasa.files import replacing
-from fasa.pipeline.graph import Graph
+from fasa.pipeline.graph import Graph, family
 from fasa.pipeline.launch import launcher, processes
 from fasa.pipeline.mend import mend
 from fasa.pipeline.process import die_with_parent
@@ -74,11 +74,12 @@ class Durations:
         """Seconds, or None where nothing is known."""
         if name in self.measured:
             return self.measured[name]
-        alike = [seconds for other, seconds in self.measured.items() if scaled(other) == scaled(name)]
+        mine = family(name), scale(name)
+        alike = [seconds for other, seconds in self.measured.items() if (family(other), scale(other)) == mine]
         if alike:
             return mean(alike)
         said = self.graph.meta(name, "seconds")
-        return said.get(scaled(name).partition("@")[2]) if isinstance(said, dict) else said
+        return said.get(scale(name)) if isinstance(said, dict) else said
 
     def add(self, name: str, seconds: float) -> None:
         """Remember what a stage took."""
@@ -110,10 +111,9 @@ class Durations:
         return {name: way(name) for name in names}
 
 
-def scaled(name: str) -> str:
-    """What the stages of a family and one profile or set have in common: ``train@tiny``."""
-    head, _, item = name.partition("@")
-    return f"{head}@{item.partition('-')[0]}"
+def scale(name: str) -> str:
+    """The profile or set of a stage: ``tiny`` of ``train@tiny-mask_rcnn-0``; nothing where it has none."""
+    return name.partition("@")[2].partition("-")[0]
 
 
 def clock(seconds: float) -> str:

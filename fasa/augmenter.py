@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fasa.errors import UserError
 
+FILLED_IN = {"num_classes", "width", "map_shape"}  # arguments that no config gives
 LARGEST = 1e15  # of an embedding's elements: sums of larger ones' squares overflow float32
 LOOK_EVERY = 100  # steps from one look at `skipped` to the next: a GPU has to stop for it
 
@@ -67,11 +68,12 @@ def check_arguments(method: Callable, arguments: dict[str, Any], where: str, fil
         UserError: names the first.
     """
     known = inspect.signature(method).parameters
-    if unknown := arguments.keys() - (known.keys() - filled_in):
+    takes_more = any(one.kind is one.VAR_KEYWORD for one in known.values())  # and hands it on: it will say
+    if not takes_more and (unknown := arguments.keys() - (known.keys() - filled_in)):
         names = ", ".join(sorted(known.keys() - filled_in))
         raise UserError(f"{where}.{min(unknown)} is unknown; known: {names}")
     for name, value in arguments.items():
-        kind = type(known[name].default)
+        kind = type(known[name].default) if name in known else None
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if kind is float and not number:
             raise UserError(f"{where}.{name} is {value!r}, not a number")

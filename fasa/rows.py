@@ -7,7 +7,7 @@ import msgspec
 
 import fasa
 from fasa import traits
-from fasa.augmenter import check_arguments
+from fasa.augmenter import FILLED_IN, check_arguments
 from fasa.classification import job as classification
 from fasa.data import kinds
 from fasa.errors import UserError
@@ -16,7 +16,6 @@ from fasa.params import AugmenterTrait, Params, Profile
 from fasa.sections import merged, read
 
 AFTER_WARMUP = {"train", "traits", "table", "cost"}  # of a profile: nothing that its rows share depends on it
-FILLED_IN = {"num_classes", "width", "map_shape", "seed"}  # of an augmenter, by who builds it
 
 
 def compose(params: Params, profile: str, row: str, seed: int) -> Job:
@@ -189,7 +188,7 @@ def check_augmenter(section: dict[str, Any], where: str, row: str) -> None:
     given = dict(num_classes=2, width=2, map_shape=(1, 1, 1))
     given = {name: value for name, value in given.items() if name in known}
     arguments = {name: value for name, value in section.items() if name != "type"}
-    check_arguments(method(section), arguments, f"params.yaml: {where}", FILLED_IN)
+    check_arguments(method(section), arguments, f"params.yaml: {where}", FILLED_IN | {"seed"})
     try:
         method(section)(**given, **arguments)
     except (TypeError, ValueError) as error:

@@ -8,6 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from fasa import FASA, SMOTE, Augmenter, Virtual, virtual_loss
+from fasa.augmenter import check_arguments
 from fasa.errors import UserError
 
 
@@ -96,3 +97,15 @@ def test_labels_are_one_whole_number_each(labels):
 def test_what_every_method_takes_is_checked(method, arguments, message):
     with pytest.raises(UserError, match=message):
         method(**dict(num_classes=2, width=3) | arguments)
+
+
+def test_a_method_of_ones_own_may_hand_arguments_on():
+    class Mine(FASA):
+        def __init__(self, num_classes, width, bonus=1.0, **more):
+            super().__init__(num_classes, width, **more)
+
+    check_arguments(Mine, dict(prob_scale=4, bonus=2), "augmenter", set())
+    with pytest.raises(UserError, match="augmenter.bonus is 'x', not a number"):
+        check_arguments(Mine, dict(prob_scale=4, bonus="x"), "augmenter", set())
+    with pytest.raises(UserError, match="augmenter.bonus is unknown"):
+        check_arguments(FASA, dict(bonus=2), "augmenter", set())

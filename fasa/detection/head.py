@@ -19,7 +19,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 import fasa
-from fasa.augmenter import Augmenter, check_arguments, virtual_loss
+from fasa.augmenter import FILLED_IN, Augmenter, check_arguments, virtual_loss
 from fasa.detection.two_stage import class_scores
 from fasa.errors import UserError
 
@@ -92,7 +92,7 @@ class AugmentedHead:
             if "map_shape" in inspect.signature(method).parameters:
                 sizes["map_shape"] = (self.in_channels, *self.roi_feat_size)
             arguments = {key: value for key, value in augmenter.items() if key != "type"}
-            check_arguments(method, arguments, "augmenter", {"num_classes", "width", "map_shape"})
+            check_arguments(method, arguments, "augmenter", FILLED_IN)
             try:
                 self.augmenter = method(**sizes, **arguments)
             except (TypeError, ValueError) as error:

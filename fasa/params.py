@@ -12,6 +12,8 @@ from fasa.errors import UserError
 from fasa.job import MODEL, Optimizer, Pretraining, Schedule
 from fasa.sections import Count, Name, Positive, Section, Seed, read, refuse_odd, resolved
 
+Precision = Literal["float32", "bfloat16"]
+
 
 class Row(Section):
     """What distinguishes a row from plain Mask R-CNN, the same at every scale.
@@ -77,6 +79,7 @@ class Profile(Section):
         weights: that backbones start from: "imagenet", or a file, in whose name ``{depth}`` stands for the
             ResNet's; None: random.
         threads: of a stage, on the CPU; the last digits of metrics depend on it.
+        precision: in which networks compute while they train, see `fasa.detection.bfloat16`.
         optimizer: of both parts of a training.
         pretrain: of the backbone; None: it starts from `weights`.
         warmup: of what the rows of a seed share; None: each is trained from its initial weights.
@@ -97,6 +100,7 @@ class Profile(Section):
     config: dict[str, Any] = {}
     weights: str | None = None
     threads: Positive = 1
+    precision: Precision = "float32"
     launch: str | list[str] = ""
     traits: dict[Name, dict[str, Any]] = {}
     table: Table = Table()
@@ -152,7 +156,7 @@ class Set(Section):
     shots: Annotated[list[Count], Meta(min_length=2, max_length=2)]
     seed: Seed = 0
     threads: Positive = 1
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     traits: dict[Name, ClassifierTrait] = {}
 
     def __post_init__(self):

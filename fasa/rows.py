@@ -88,8 +88,9 @@ def shared_warmup(params: Params, profile: str, seed: int) -> Job:
     return _job(profile, scale, row="warmup", seed=seed, augmenter=dict(type="FASA"), train=train)
 
 
-def _job(profile: str, scale: Profile, **own: Any) -> Job:
+def _job(profile: str, scale: Profile, traits: dict[str, dict] | None = None, **own: Any) -> Job:
     """A job at a profile's scale."""
+    precise = {} if scale.precision == "float32" else {scale.precision: {}}
     return Job(
         profile=profile,
         data=f"data/{profile}",
@@ -100,6 +101,7 @@ def _job(profile: str, scale: Profile, **own: Any) -> Job:
         optimizer=scale.optimizer,
         pretrained=f"runs/{profile}/pretrain.pth" if scale.pretrain else None,
         warmup=scale.warmup,
+        traits=precise | (traits or {}),
         **own,
     )
 

@@ -68,5 +68,14 @@ def test_a_candidate_may_start_from_random_weights_or_a_backbone_of_its_own(para
         assert (one.pretrain and one.pretrain.iterations) == iterations
 
 
+def test_a_profiles_precision_is_that_of_its_warmup_and_of_every_row(params):
+    plain = compose(params, "embedded", "mask_rcnn_rfs", 0)
+    embedded = replace(params.sections["embedded"], precision="bfloat16")
+    params = replace(params, sections=params.sections | dict(embedded=embedded))
+    one = compose(params, "embedded", "mask_rcnn_rfs", 0)
+    assert one == replace(plain, traits=dict(bfloat16={}, rfs=dict(plain.traits["rfs"])))
+    assert shared_warmup(params, "embedded", 0).traits == dict(bfloat16={})
+
+
 def test_a_none_above_leaves_out_what_is_below():
     assert merged(dict(a=dict(b=1, c=2), d=3), dict(a=dict(b=None), d=4)) == dict(a=dict(c=2), d=4)

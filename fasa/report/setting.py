@@ -96,7 +96,8 @@ def _training(jobs: dict[str, dict]) -> Iterator[str]:
     ]
     if job["warmup"]:
         parts.append(f"takes a warm-up of {_length(job['warmup'])} that rows of a seed share,")
-    parts.append(f"and trains for {_length(job['train'])} by {_optimizer(job['optimizer'])}.")
+    precision = "bfloat16" if "bfloat16" in job["traits"] else "float32"
+    parts.append(f"and trains for {_length(job['train'])} by {_optimizer(job['optimizer'])}, in {precision}.")
     if own := sum(bool(one["own_warmup"]) for one in jobs.values()):
         parts.append(
             f"{own} of {len(jobs)} rows, of another network, loss, optimizer or moments, warm up alone."

@@ -37,7 +37,8 @@ def test_the_set_up_is_told(settings):
         "starts from pretrained weights (`runs/embedded/pretrain.pth`), takes a warm-up of 400 iter" in text
     )
     assert "trains for 1,000 iterations in batches of 8 by AdamW (learning rate 0.001)," in text
-    assert "its classifier alone by SGD (learning rate 0.002)" in text and "- 2 seeds: " in text
+    assert "(learning rate 0.002), in float32." in text
+    assert "its classifier alone by SGD" in text and "- 2 seeds: " in text
     assert (
         "FASA has a `prob_scale` of 16 and adapts every 100 iterations; RFS has a threshold of 0.07." in text
     )
@@ -57,7 +58,10 @@ def test_the_papers_scale_differs(settings):
     census = dict(classes=CLASSES, images=dict(train=100170, adapt=20, val=30), leaky=True)
     text = setting.text(census, settings("lvis", ["mask_rcnn", "mask_rcnn_fasa"], studies=False))
     assert "Profile `lvis`: photos of LVIS v1. " in text and "adapts after every epoch." in text
-    assert "(`imagenet`), and trains for 24 epochs in batches of 16 by SGD (learning rate 0.02)." in text
+    assert (
+        "(`imagenet`), and trains for 24 epochs in batches of 16 by SGD (learning rate 0.02), in float32."
+        in text
+    )
     assert "warm" not in text and "tune" not in text.replace("tuned", "") and "- **Leaky**: `adapt`" in text
 
 

@@ -261,17 +261,16 @@ def iteration_lines(n: int, threads: int) -> tuple[str, float]:
     return text, share
 
 
-def machine(sizes: argparse.Namespace) -> str:
-    """Machine, versions and sizes."""
+def machine(threads: int) -> str:
+    """Machine and versions."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     cpu = names[0].partition(":")[2].strip() if names else platform.machine()
     load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
     describe = ["git", "describe", "--always", "--dirty"]
     commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
     return (
-        f"{cpu}, {cores} cores, threads used: {sizes.threads}, load average {load:.1f} at the start; "
-        f"Python {platform.python_version()}, PyTorch {torch.__version__}, fasa {commit}. "
-        f"K = {sizes.classes:,}, D = {sizes.width:,}, {sizes.positives} positives, {sizes.repeats} repeats."
+        f"{cpu}, {cores} cores, threads used: {threads}, load average {load:.1f} at the start; "
+        f"Python {platform.python_version()}, PyTorch {torch.__version__}, fasa {commit}."
     )
 
 
@@ -286,7 +285,10 @@ def main(arguments: list[str] | None = None) -> int:
     sizes = parser.parse_args(arguments)
     torch.set_num_threads(sizes.threads)
     header = "| | ours, ms | loop, ms | faster | virtual | scoring, ms | differ by |"
-    lines, fine, ratios = [machine(sizes), "", header, "|" + "---|" * 7], True, {}
+    told = (
+        f"K = {sizes.classes:,}, D = {sizes.width:,}, {sizes.positives} positives, {sizes.repeats} repeats."
+    )
+    lines, fine, ratios = [f"{machine(sizes.threads)} {told}", "", header, "|" + "---|" * 7], True, {}
     for name, contender in CONTENDERS.items():
         print(f"{name} ...", file=sys.stderr, flush=True)
         worst = disagreement(contender, sizes)

@@ -171,7 +171,9 @@ def test_the_report_needs_no_cache(clone, first, tmp_path):
     (again, told), (before, there) = (text.split("## How this page was made") for text in texts)
     assert again == before
     detectors = [next(line for line in text.splitlines() if "- Detectors:" in line) for text in (told, there)]
-    assert " are as committed (" in detectors[0] and detectors[1].endswith(" were made, or fetched, here.")
+    assert detectors[0].endswith(" are as committed.") and detectors[1].endswith(
+        " were made, or fetched, here."
+    )
 
 
 def test_the_first_table_is_shown_on_a_terminal(clone, first):

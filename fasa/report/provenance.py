@@ -30,9 +30,11 @@ def _line(kind: str, path: str, names: Sequence[str], **where: str) -> str:
     here = [name for name in names if Path(path.format(name=name, **where)).exists()]
     if len(here) == len(names):
         return f"- {kind.capitalize()}: all {len(names)} were made, or fetched, here."
+    if not here:
+        return f"- {kind.capitalize()}: all {len(names)} are as committed."
     rest = [name for name in names if name not in here]
-    made = f"{len(here)} of {len(names)} were made, or fetched, here ({rows(here)}); " if here else ""
-    return f"- {kind.capitalize()}: {made}{len(rest)} are as committed ({rows(rest)})."
+    made = f"{len(here)} of {len(names)} were made, or fetched, here ({rows(here)})"
+    return f"- {kind.capitalize()}: {made}; {len(rest)} are as committed ({rows(rest)})."
 
 
 def rows(names: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ def test_what_was_made_here_is_told_from_what_was_committed(here):
     assert told == [
         "- Detectors: 2 of 3 were made, or fetched, here (`x` 0 1); 1 are as committed (`y_z` 0).",
         "- Groups of classes: all 1 were made, or fetched, here.",
-        "- Cost: 1 are as committed (`x`).",
+        "- Cost: all 1 are as committed.",
         "- Classifiers on glyphs: all 1 were made, or fetched, here.",
-        "- Classifiers on digits: 2 are as committed (`ce` 0 1).",
+        "- Classifiers on digits: all 2 are as committed.",
     ]

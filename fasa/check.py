@@ -57,18 +57,22 @@ def devices() -> list[str]:
 
 
 def describe(device: str) -> str:
-    """Return a device's name, its threads or memory, and whether it computes in bfloat16."""
+    """Return a device's name, its threads or memory, and whether training in bfloat16 is faster on it.
+
+    Of CPUs it is on those with AMX, see ``benchmarks/precision``; AVX-512 alone can, but is slower.
+    """
     import torch
 
     if device == "cpu":
         can = torch.cpu.get_capabilities()
-        bf16 = any(can.get(flag) for flag in ("avx512_bf16", "amx_bf16", "bf16"))
-        text = f"{can.get('cpu_name') or platform.machine()}, {torch.get_num_threads()} threads"
+        bf16 = can.get("amx_bf16")
+        threads = torch.get_num_threads()
+        text = f"{can.get('cpu_name') or platform.machine()}, {threads} thread{'s' * (threads > 1)}"
     else:
         gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         bf16 = torch.cuda.is_bf16_supported()
         text = ", ".join(f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB)" for gpu in gpus)
-    return f"{text}, bf16: {'yes' if bf16 else 'no'}"
+    return f"{text}, bfloat16 pays: {'yes' if bf16 else 'no'}"
 
 
 def ops_error(device: str) -> str | None:

@@ -19,6 +19,15 @@ def glyphs(tiny_glyphs, tmp_path):
     return shutil.copytree(tiny_glyphs, tmp_path / "data" / "glyphs")
 
 
+@pytest.mark.parametrize("amx, pays", [(True, "yes"), (False, "no")])
+def test_a_cpu_says_whether_bfloat16_pays(monkeypatch, amx, pays):
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: dict(cpu_name="One", avx512_bf16=True, amx_bf16=amx)
+    )
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert check.describe("cpu") == f"One, 2 threads, bfloat16 pays: {pays}"
+
+
 def test_complete_data(glyphs):
     text = "glyphs, ready, images: train 12, adapt 6, val 6, tune 6"
     assert check.data_set(glyphs) == check.data_set(glyphs, images=True) == Row(True, "glyphs", text)

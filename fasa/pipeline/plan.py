@@ -123,6 +123,7 @@ def of_profile(params: Params, profile: str) -> Iterator[Stage]:
             epochs=one.schedule.epochs,
             precision=one.precision,
             shots=one.shots,
+            asked=name in asked,
         )
         for name, one in known.items()
     }

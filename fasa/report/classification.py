@@ -28,7 +28,7 @@ def section(name: str, sets: dict[str, Records], trained: dict[str, dict[str, An
 
     Args:
         trained: of each set its kind, and how it is trained on: epochs, precision, and shots, below how many
-            images a class is few-shot, and above how many many-shot.
+            images a class is few-shot, and above how many many-shot; and whether params.yaml asks for it.
     """
     parts = []
     for set_name, records in sets.items():
@@ -38,7 +38,7 @@ def section(name: str, sets: dict[str, Records], trained: dict[str, dict[str, An
         says = f"{told(set_name, records)}, {how['epochs']} epochs in {how['precision']}; "
         says += f"few-shot below {few} images of a class, many-shot above {many}"
         scale = tables.Scale(says, f"fasa run 'classify@{set_name}-ROW-*'")
-        parts += [f"### On {set_name}", tables.section(name, found, scale)]
+        parts += [f"### On {set_name}", tables.section(name, found, scale) + _first(set_name, how)]
         if leaky := [
             tables.words(row) for row, runs in records.items() if next(iter(runs.values()))["leaky"]
         ]:
@@ -48,10 +48,15 @@ def section(name: str, sets: dict[str, Records], trained: dict[str, dict[str, An
             continue
         parts += [
             f"### On {set_name}",
-            f"Not run: {how['epochs']} epochs in {how['precision']}. With `{set_name}` under `classify.sets` "
-            f"in `params.yaml`: `fasa run 'classify@{set_name}-*'`.",
+            f"Not run: {how['epochs']} epochs in {how['precision']}. All rows: "
+            f"`fasa run 'classify@{set_name}-*'`.{_first(set_name, how)}",
         ]
     return "\n\n".join(parts) or "No set of classification is asked for."
+
+
+def _first(set_name: str, how: dict[str, Any]) -> str:
+    """What to do before its command is one, where params.yaml does not ask for a set."""
+    return "" if how["asked"] else f" First put `{set_name}` under `classify.sets` in `params.yaml`."
 
 
 def told(set_name: str, records: Records) -> str:

@@ -16,8 +16,8 @@ def write(folder, name, accuracy, leaky=False):
     (folder / "results/classify/small" / f"{name}.json").write_text(json.dumps(record))
 
 
-HOW = dict(kind="folder", epochs=30, precision="float32", shots=[5, 20])
-TRAINED = dict(small=HOW, other=HOW)
+HOW = dict(kind="folder", epochs=30, precision="float32", shots=[5, 20], asked=True)
+TRAINED = dict(small=HOW, other=HOW | dict(asked=False))
 
 
 @pytest.fixture
@@ -43,11 +43,16 @@ def test_tables_hold_ours_the_papers_and_what_is_leaky(records):
     leaky = dict(small=records | dict(ce_fasa_leaky=records["ce_fasa"]))
     assert "<br>`ce_fasa_leaky` " in classification.section("table3", leaky, TRAINED)
     assert "### On other" in text and "**Read:** nothing to compare yet" in text.partition("### On other")[2]
-    assert "fasa run 'classify@small-ROW-*'" in text
+    assert "fasa run 'classify@small-ROW-*'`." in text and "`small` under" not in text
+    first = "fasa run 'classify@other-ROW-*'`. First put `other` under `classify.sets` in `params.yaml`."
+    assert first in text
     small = classification.section("table3", dict(small=records), TRAINED).partition("### On other")[2]
     stand_in = classification.section("table3", {}, dict(other=HOW | dict(kind="glyphs")))
     assert "Not run" not in stand_in  # for CIFAR-100, which needs no word where it is not asked for
-    assert "Not run: 30 epochs in float32" in small and "fasa run 'classify@other-*'" in small
+    assert (
+        "Not run: 30 epochs in float32" in small
+        and "fasa run 'classify@other-*'`. First put `other`" in small
+    )
     assert classification.section("table3", {}, {}) == "No set of classification is asked for."
 
 

@@ -48,9 +48,11 @@ def test_links_lead_somewhere(page):
 
 
 def anchors(path):
-    """The places in a page that can be linked to: its headings, as GitHub writes them."""
-    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", path.read_text()), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    """The places in a page that can be linked to: its headings, as GitHub writes them, and what has an id."""
+    text = FENCE.sub("", path.read_text())
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    places = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return places | set(re.findall(r'<a id="([^"]+)">', text))
 
 
 def inline(page):

@@ -2,7 +2,8 @@
 
     python -m benchmarks.precision.run --out build/precision.md
 
-Prints a Markdown table. The detector is a profile's, whose data must be there: `fasa run data@embedded`.
+Prints a Markdown table. The detector is a profile's, whose data must be there:
+`fasa run --here data@embedded`.
 """
 
 import argparse

@@ -26,9 +26,10 @@ class BFloat16Hook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Wrap what computes; parameters stay as they are."""
         model = unwrap(runner.model)
-        model.extract_feat = partial(mixed, model.extract_feat)
+        device = next(model.parameters()).device.type
+        model.extract_feat = partial(mixed, device, model.extract_feat)
         for head in heads(model):
-            head.forward = partial(mixed, head.forward)
+            head.forward = partial(mixed, device, head.forward)
 
 
 def heads(model: nn.Module) -> list[nn.Module]:
@@ -37,10 +38,9 @@ def heads(model: nn.Module) -> list[nn.Module]:
     return [part for one in found if one for part in (one if isinstance(one, nn.ModuleList) else [one])]
 
 
-def mixed(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call a function of tensors in bfloat16: inside it, what profits of it is computed so."""
-    first = next(one for arg in args for one in (arg if isinstance(arg, tuple | list) else [arg]))
-    with torch.autocast(first.device.type, torch.bfloat16):
+def mixed(device: str, function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a function of tensors on a device in bfloat16: inside it, what profits of it is computed so."""
+    with torch.autocast(device, torch.bfloat16):
         return as_float32(function(*args, **kwargs))
 
 
